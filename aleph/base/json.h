@@ -1,0 +1,30 @@
+// JSON in, checked: duplicate keys and trailing garbage are errors that name the file and the line.
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+namespace aleph {
+
+using Json = nlohmann::json;
+/// Keeps the order of keys: for files that people read.
+using OrderedJson = nlohmann::ordered_json;
+
+/// Parses `text`; `object` names the source in errors. Throws Error on syntax errors, duplicate keys and
+/// nesting deeper than 200 levels.
+Json parse_json(std::string_view text, const std::string& object);
+
+/// Reads and parses a whole file.
+Json parse_json_file(const std::filesystem::path& path);
+
+/// The value at `key` as T. Throws Error naming "OBJECT: KEY" when it is missing or of another type.
+template <typename T>
+T json_get(const Json& json, const char* key, const std::string& object);
+
+/// As json_get, but `fallback` where the key is missing or null.
+template <typename T>
+T json_get_or(const Json& json, const char* key, T fallback, const std::string& object);
+
+}  // namespace aleph

@@ -1,0 +1,39 @@
+#include "aleph/base/log.h"
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+namespace aleph {
+
+Console Console::detect(bool quiet) {
+  const bool terminal = ::isatty(STDERR_FILENO) == 1;
+  const char* no_color = std::getenv("NO_COLOR");
+  return Console(
+      {.quiet = quiet, .terminal = terminal, .color = terminal && (no_color == nullptr || *no_color == 0)});
+}
+
+void Console::line(const std::string& text) {
+  finish();
+  write(text + "\n");
+}
+
+void Console::progress(const std::string& text) {
+  if (!options_.terminal) return line(text);
+  write("\r\033[K" + text);
+  open_line_ = true;
+}
+
+void Console::finish() {
+  if (open_line_) write("\n");
+  open_line_ = false;
+}
+
+void Console::write(const std::string& text) {
+  if (options_.quiet) return;
+  std::fwrite(text.data(), 1, text.size(), stderr);
+  std::fflush(stderr);
+}
+
+}  // namespace aleph

@@ -1,0 +1,43 @@
+// Lines for people, on standard error.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <string>
+#include <utility>
+
+namespace aleph {
+
+/// Where notes and progress go. `line` writes a lasting line; `progress` rewrites one line on a terminal and
+/// falls back to lasting lines elsewhere. Quiet drops both; errors are not its business.
+class Console {
+ public:
+  struct Options {
+    bool quiet = false;
+    bool terminal = false;  ///< standard error is a terminal
+    bool color = false;     ///< terminal, and NO_COLOR is not set
+  };
+
+  explicit Console(const Options& options) : options_(options) {}
+  /// Reads isatty(2) and NO_COLOR.
+  static Console detect(bool quiet);
+
+  void line(const std::string& text);
+  void progress(const std::string& text);
+  /// Ends a progress line that stands open, so that what follows starts on a fresh line.
+  void finish();
+
+  template <typename... Args>
+  void note(fmt::format_string<Args...> format, Args&&... args) {
+    line(fmt::format(format, std::forward<Args>(args)...));
+  }
+  const Options& options() const { return options_; }
+
+ private:
+  void write(const std::string& text);
+
+  Options options_;
+  bool open_line_ = false;
+};
+
+}  // namespace aleph
