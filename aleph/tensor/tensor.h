@@ -88,6 +88,14 @@ class Tensor {
   Tensor(MemoryPool& pool, const Shape& shape, DType dtype, MemoryTag tag)
       : buffer_(pool.allocate(shape.elements() * dtype_bytes(dtype), tag)), shape_(shape), dtype_(dtype) {}
 
+  /// Shape and dtype alone, for a value that is kept elsewhere.
+  static Tensor without_memory(const Shape& shape, DType dtype) {
+    Tensor tensor;
+    tensor.shape_ = shape;
+    tensor.dtype_ = dtype;
+    return tensor;
+  }
+
   TensorView view() { return TensorView(buffer_.data(), shape_, dtype_); }
   ConstTensorView view() const { return ConstTensorView(buffer_.data(), shape_, dtype_); }
   const Shape& shape() const { return shape_; }
