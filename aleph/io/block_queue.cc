@@ -1,0 +1,107 @@
+#include "aleph/io/block_queue.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "aleph/base/clock.h"
+
+namespace aleph::io {
+
+void BlockQueue::add(std::vector<Block> blocks) {
+  {
+    std::lock_guard lock(mutex_);
+    ++open_requests_;
+    for (Block& block : blocks) waiting_.push_back(std::move(block));
+  }
+  if (blocks.size() > 1)
+    added_.notify_all();
+  else
+    added_.notify_one();
+}
+
+std::optional<Block> BlockQueue::pop() {
+  if (waiting_.empty()) return std::nullopt;
+  std::optional<Block> block(std::move(waiting_.front()));
+  waiting_.pop_front();
+  return block;
+}
+
+std::optional<Block> BlockQueue::next() {
+  std::unique_lock lock(mutex_);
+  added_.wait(lock, [&] { return stopped_ || !waiting_.empty(); });
+  return pop();
+}
+
+std::optional<Block> BlockQueue::try_next() {
+  std::lock_guard lock(mutex_);
+  return pop();
+}
+
+void BlockQueue::stop() {
+  std::lock_guard lock(mutex_);
+  stopped_ = true;
+  added_.notify_all();
+}
+
+bool BlockQueue::stopped() const {
+  std::lock_guard lock(mutex_);
+  return stopped_;
+}
+
+void BlockQueue::finish(const Block& block, std::exception_ptr failure) {
+  std::lock_guard lock(mutex_);
+  Request& request = *block.request;
+  if (failure && !request.failure) {
+    request.failure = std::move(failure);
+    failed_.push_back(block.request);
+  }
+  if (--request.open_blocks > 0) return;
+  --open_requests_;
+  if (!request.failure) {
+    const bool read = request.direction == Direction::kRead;
+    ++(read ? stats_.reads : stats_.writes);
+    (read ? stats_.bytes_read : stats_.bytes_written) += request.bytes;
+  }
+  finished_.notify_all();
+}
+
+void BlockQueue::wait(Request& request) {
+  std::unique_lock lock(mutex_);
+  if (request.open_blocks > 0) {
+    const Stopwatch watch;
+    finished_.wait(lock, [&] { return request.open_blocks == 0; });
+    stats_.wait_seconds += watch.seconds();
+  }
+  if (!request.failure) return;
+  if (!request.reported) std::erase_if(failed_, [&](const auto& failed) { return failed.get() == &request; });
+  request.reported = true;
+  std::rethrow_exception(request.failure);
+}
+
+bool BlockQueue::done(const Request& request) const {
+  std::lock_guard lock(mutex_);
+  return request.open_blocks == 0;
+}
+
+void BlockQueue::wait_all() {
+  std::unique_lock lock(mutex_);
+  if (open_requests_ == 0) return;
+  const Stopwatch watch;
+  finished_.wait(lock, [&] { return open_requests_ == 0; });
+  stats_.wait_seconds += watch.seconds();
+}
+
+void BlockQueue::drain() {
+  wait_all();
+  std::unique_lock lock(mutex_);
+  const auto failed = std::exchange(failed_, {});
+  lock.unlock();
+  if (!failed.empty()) std::rethrow_exception(failed.front()->failure);
+}
+
+AsyncQueue::Stats BlockQueue::stats() const {
+  std::lock_guard lock(mutex_);
+  return stats_;
+}
+
+}  // namespace aleph::io
