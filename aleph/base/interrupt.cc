@@ -1,0 +1,45 @@
+#include "aleph/base/interrupt.h"
+
+#include <unistd.h>
+
+#include <atomic>
+
+#include "aleph/base/error.h"
+
+namespace aleph {
+namespace {
+
+constexpr int kExitInterrupted = 130;
+
+// A signal handler can only reach what has static storage: the one place where that is right.
+std::atomic<int> signals_seen = 0;
+std::atomic<bool> guarded = false;
+static_assert(std::atomic<int>::is_always_lock_free, "a handler must not wait for a lock");
+
+void on_signal(int /*signal*/) {
+  if (signals_seen.fetch_add(1) > 0) ::_exit(kExitInterrupted);
+}
+
+}  // namespace
+
+InterruptGuard::InterruptGuard() {
+  ALEPH_CHECK(!guarded.exchange(true), "two InterruptGuards at once");
+  signals_seen = 0;
+  struct sigaction action = {};
+  action.sa_handler = on_signal;
+  action.sa_flags = SA_RESTART;  // reads and writes in flight go on: the loop decides when to stop
+  ::sigemptyset(&action.sa_mask);
+  ::sigaction(SIGINT, &action, &old_int_);
+  ::sigaction(SIGTERM, &action, &old_term_);
+}
+
+InterruptGuard::~InterruptGuard() {
+  ::sigaction(SIGINT, &old_int_, nullptr);
+  ::sigaction(SIGTERM, &old_term_, nullptr);
+  signals_seen = 0;
+  guarded = false;
+}
+
+bool interrupted() { return signals_seen.load(std::memory_order_relaxed) > 0; }
+
+}  // namespace aleph

@@ -1,0 +1,27 @@
+// Ctrl-C and SIGTERM, asked for politely: long loops poll and stop at a place where nothing is lost.
+#pragma once
+
+#include <signal.h>
+
+namespace aleph {
+
+/// While one lives, the first SIGINT or SIGTERM makes interrupted() true and a second one ends the process at
+/// once with status 130. Gives back the handlers it found. At most one at a time in a process; construct it
+/// on the main thread.
+class InterruptGuard {
+ public:
+  InterruptGuard();
+  ~InterruptGuard();
+  InterruptGuard(const InterruptGuard&) = delete;
+  InterruptGuard& operator=(const InterruptGuard&) = delete;
+
+ private:
+  struct sigaction old_int_ = {};
+  struct sigaction old_term_ = {};
+};
+
+/// Whether a signal has come in under the current InterruptGuard; false when there is none. Any thread may
+/// ask.
+bool interrupted();
+
+}  // namespace aleph

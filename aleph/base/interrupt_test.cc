@@ -1,0 +1,67 @@
+#include "aleph/base/interrupt.h"
+
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <thread>
+
+#include "aleph/base/error.h"
+
+namespace aleph {
+namespace {
+
+void raise_and_exit_normally(int first, int second) {
+  const InterruptGuard guard;
+  std::raise(first);
+  std::raise(second);
+  std::exit(0);
+}
+
+class InterruptTest : public testing::TestWithParam<int> {};
+
+TEST_P(InterruptTest, FirstSignalSetsTheFlag) {
+  const InterruptGuard guard;
+  EXPECT_FALSE(interrupted());
+  std::raise(GetParam());
+  EXPECT_TRUE(interrupted());
+  bool seen_elsewhere = false;
+  std::thread([&] { seen_elsewhere = interrupted(); }).join();
+  EXPECT_TRUE(seen_elsewhere);
+}
+
+TEST_P(InterruptTest, SecondSignalEndsTheProcessAtOnce) {
+  for (const int first : {SIGINT, SIGTERM})
+    EXPECT_EXIT(raise_and_exit_normally(first, GetParam()), testing::ExitedWithCode(130), "");
+}
+
+TEST_P(InterruptTest, DestructionRestoresTheHandlerAndForgetsTheSignal) {
+  struct sigaction before = {};
+  ::sigaction(GetParam(), nullptr, &before);
+  {
+    const InterruptGuard guard;
+    struct sigaction inside = {};
+    ::sigaction(GetParam(), nullptr, &inside);
+    EXPECT_NE(inside.sa_handler, before.sa_handler);
+    std::raise(GetParam());
+  }
+  struct sigaction after = {};
+  ::sigaction(GetParam(), nullptr, &after);
+  EXPECT_EQ(after.sa_handler, before.sa_handler);
+  EXPECT_FALSE(interrupted());
+  const InterruptGuard again;
+  EXPECT_FALSE(interrupted());
+}
+
+INSTANTIATE_TEST_SUITE_P(Signals, InterruptTest, testing::Values(SIGINT, SIGTERM),
+                         [](const auto& test) { return test.param == SIGINT ? "Int" : "Term"; });
+
+TEST(InterruptGuardTest, RefusesASecondGuard) {
+  const InterruptGuard guard;
+  EXPECT_THROW(InterruptGuard(), InternalError);
+  std::raise(SIGINT);
+  EXPECT_TRUE(interrupted());  // the failed one left the first in charge
+}
+
+}  // namespace
+}  // namespace aleph
