@@ -1,0 +1,1 @@
+#include "aleph/comm/communicator.h"
