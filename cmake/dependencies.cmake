@@ -58,7 +58,7 @@ endif()
 add_library(aleph_options INTERFACE)
 target_include_directories(aleph_options INTERFACE ${CMAKE_SOURCE_DIR})
 target_compile_options(aleph_options INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual
-  -Wno-missing-field-initializers -Wno-restrict -ffp-contract=off)
+  -Wno-missing-field-initializers -Wno-restrict -ffp-contract=off -fno-math-errno -fno-trapping-math)
 target_compile_definitions(aleph_options INTERFACE $<$<BOOL:${URING_FOUND}>:ALEPH_HAVE_IO_URING=1>)
 if(ALEPH_WERROR)
   target_compile_options(aleph_options INTERFACE -Werror)
