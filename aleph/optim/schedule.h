@@ -46,7 +46,7 @@ struct WarmupLr {
 struct WarmupDecayLr {
   std::optional<int64_t> total_num_steps;  ///< the steps of the run
   double warmup_min_lr = 0;
-  double warmup_max_lr = 1e-3;
+  std::optional<double> warmup_max_lr = 1e-3;  ///< nullopt: the optimizer's learning rate
   int64_t warmup_num_steps = 1000;
   WarmupType warmup_type = WarmupType::kLog;
 };
