@@ -1,0 +1,403 @@
+#include "aleph/checkpoint/safetensors.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <mutex>
+#include <utility>
+
+#include "aleph/base/error.h"
+#include "aleph/base/json.h"
+#include "aleph/base/text_util.h"
+
+namespace aleph::checkpoint {
+namespace {
+
+constexpr int64_t kLengthBytes = 8;
+constexpr int64_t kMaxHeaderBytes = 100'000'000;
+constexpr int64_t kHeaderAlignment = 8;
+constexpr size_t kMaxDimensions = 64;  // more is garbage, and would make error messages long
+constexpr const char* kMetadataKey = "__metadata__";
+
+struct FileDType {
+  const char* name;
+  int64_t bits;
+  std::optional<DType> type;
+};
+
+constexpr std::array kFileDTypes = {
+    FileDType{"F32", 32, DType::kF32},     FileDType{"BF16", 16, DType::kBF16},
+    FileDType{"F16", 16, DType::kF16},     FileDType{"I32", 32, DType::kI32},
+    FileDType{"I64", 64, DType::kI64},     FileDType{"U8", 8, DType::kU8},
+    FileDType{"F64", 64, DType::kF64},     FileDType{"BOOL", 8, std::nullopt},
+    FileDType{"I8", 8, std::nullopt},      FileDType{"I16", 16, std::nullopt},
+    FileDType{"U16", 16, std::nullopt},    FileDType{"U32", 32, std::nullopt},
+    FileDType{"U64", 64, std::nullopt},    FileDType{"C64", 64, std::nullopt},
+    FileDType{"F8_E4M3", 8, std::nullopt}, FileDType{"F8_E5M2", 8, std::nullopt},
+    FileDType{"F8_E8M0", 8, std::nullopt}, FileDType{"F6_E2M3", 6, std::nullopt},
+    FileDType{"F6_E3M2", 6, std::nullopt}, FileDType{"F4", 4, std::nullopt},
+};
+
+std::string tensor_object(const std::string& path, std::string_view name) {
+  return fmt::format("{}: tensor '{}'", path, printable(name));
+}
+
+std::string shown(const Json& value) {
+  return printable(value.dump(-1, ' ', false, Json::error_handler_t::replace));
+}
+
+/// A whole number from 0 to 2^63 - 1; nothing where it is something else.
+std::optional<int64_t> whole_number(const Json& value) {
+  if (!value.is_number_unsigned()) return std::nullopt;
+  const auto number = value.get<uint64_t>();
+  if (number > static_cast<uint64_t>(INT64_MAX)) return std::nullopt;
+  return static_cast<int64_t>(number);
+}
+
+const Json& member(const Json& entry, const char* key, const std::string& object) {
+  const auto found = entry.find(key);
+  if (found == entry.end()) throw Error(object, fmt::format("no '{}'", key), "dtype, shape and data_offsets");
+  return *found;
+}
+
+const FileDType& read_dtype(const Json& value, const std::string& object) {
+  if (value.is_string())
+    for (const FileDType& dtype : kFileDTypes)
+      if (value.get_ref<const std::string&>() == dtype.name) return dtype;
+  throw Error(object, "dtype " + shown(value), "a dtype of safetensors such as F32 or BF16");
+}
+
+std::vector<int64_t> read_shape(const Json& value, const std::string& object) {
+  if (!value.is_array() || value.size() > kMaxDimensions)
+    throw Error(object, "shape " + shown(value), "a list of sizes");
+  std::vector<int64_t> shape;
+  for (const Json& size : value) {
+    const auto number = whole_number(size);
+    if (!number) throw Error(object, "shape " + shown(value), "sizes that are whole numbers from 0 on");
+    shape.push_back(*number);
+  }
+  return shape;
+}
+
+int64_t bytes_of_shape(const std::vector<int64_t>& shape, int64_t bits, const std::string& object) {
+  int64_t total = bits;
+  for (const int64_t size : shape)
+    if (__builtin_mul_overflow(total, size, &total))
+      throw Error(object, "a shape of more than 2^63 bits", "a tensor that fits the file");
+  if (total % 8 != 0) throw Error(object, fmt::format("{} bits", total), "a whole number of bytes");
+  return total / 8;
+}
+
+/// [begin, end] of the tensor within the data.
+std::pair<int64_t, int64_t> read_offsets(const Json& value, int64_t data_bytes, const std::string& object) {
+  std::optional<int64_t> begin, end;
+  if (value.is_array() && value.size() == 2) {
+    begin = whole_number(value[0]);
+    end = whole_number(value[1]);
+  }
+  if (!begin || !end || *begin > *end || *end > data_bytes)
+    throw Error(object, "data_offsets " + shown(value),
+                fmt::format("[begin, end] within {} bytes of data", data_bytes));
+  return {*begin, *end};
+}
+
+TensorInfo read_entry(const std::string& name, const Json& entry, int64_t data_bytes,
+                      const std::string& path) {
+  const std::string object = tensor_object(path, name);
+  if (!entry.is_object()) throw Error(object, shown(entry), "an object with dtype, shape and data_offsets");
+  const FileDType& dtype = read_dtype(member(entry, "dtype", object), object);
+  TensorInfo info{.name = name, .dtype = dtype.name, .type = dtype.type};
+  info.shape = read_shape(member(entry, "shape", object), object);
+  const auto [begin, end] = read_offsets(member(entry, "data_offsets", object), data_bytes, object);
+  info.offset = begin;
+  info.bytes = end - begin;
+  const int64_t expected = bytes_of_shape(info.shape, dtype.bits, object);
+  if (info.bytes != expected)
+    throw Error(object, fmt::format("{} bytes of data", info.bytes),
+                fmt::format("{} bytes for {}", expected, printable(info.to_string())));
+  return info;
+}
+
+Metadata read_metadata(const Json& value, const std::string& path) {
+  const std::string object = path + ": " + kMetadataKey;
+  if (!value.is_object()) throw Error(object, shown(value), "an object of strings");
+  Metadata metadata;
+  for (const auto& [key, text] : value.items()) {
+    if (!text.is_string()) throw Error(object, shown(text) + " under '" + printable(key) + "'", "a string");
+    metadata[key] = text.get<std::string>();
+  }
+  return metadata;
+}
+
+int64_t read_header_length(std::span<const std::byte> file, const std::string& path) {
+  const auto size = static_cast<int64_t>(file.size());
+  if (size < kLengthBytes) throw Error(path, fmt::format("{} bytes", size), "a safetensors file");
+  uint64_t length = 0;
+  for (size_t i = 0; i < 8; ++i) length |= static_cast<uint64_t>(file[i]) << (8 * i);
+  if (length > static_cast<uint64_t>(kMaxHeaderBytes))
+    throw Error(path, fmt::format("a header of {} bytes", length),
+                fmt::format("a safetensors header of at most {} bytes", kMaxHeaderBytes));
+  if (length > static_cast<uint64_t>(size - kLengthBytes))
+    throw Error(path, fmt::format("{} bytes", size),
+                fmt::format("at least {} bytes: the file is cut off", length + kLengthBytes));
+  return static_cast<int64_t>(length);
+}
+
+}  // namespace
+
+std::string TensorInfo::to_string() const { return fmt::format("{} [{}]", dtype, fmt::join(shape, ", ")); }
+
+const char* safetensors_dtype(DType dtype) {
+  for (const FileDType& known : kFileDTypes)
+    if (known.type == dtype) return known.name;
+  ALEPH_CHECK(false, "{} has no name in safetensors", dtype_name(dtype));
+  return "";
+}
+
+/// Copies of tensors that are not aligned in the file, by index.
+struct SafetensorsFile::AlignedCopies {
+  std::mutex mutex;
+  std::map<size_t, std::vector<int64_t>> words;  // guarded by mutex; int64_t for the alignment
+};
+
+SafetensorsFile::SafetensorsFile(io::MappedFile file)
+    : file_(std::move(file)), copies_(std::make_unique<AlignedCopies>()) {}
+SafetensorsFile::SafetensorsFile(SafetensorsFile&&) noexcept = default;
+SafetensorsFile& SafetensorsFile::operator=(SafetensorsFile&&) noexcept = default;
+SafetensorsFile::~SafetensorsFile() = default;
+
+SafetensorsFile SafetensorsFile::open(const std::filesystem::path& path) {
+  SafetensorsFile file{io::MappedFile(path)};
+  file.read_header();
+  file.check_layout();
+  return file;
+}
+
+void SafetensorsFile::read_header() {
+  const std::span<const std::byte> bytes = file_.bytes();
+  const int64_t length = read_header_length(bytes, path());
+  data_begin_ = kLengthBytes + length;
+  const auto data_bytes = static_cast<int64_t>(bytes.size()) - data_begin_;
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + kLengthBytes,
+                              static_cast<size_t>(length));
+  if (!text.starts_with('{')) throw Error(path(), "a header that is no JSON object", "a safetensors file");
+  const Json header = parse_json(text, path());
+  for (const auto& [name, entry] : header.items()) {
+    if (name == kMetadataKey)
+      metadata_ = read_metadata(entry, path());
+    else
+      tensors_.push_back(read_entry(name, entry, data_bytes, path()));
+  }
+}
+
+void SafetensorsFile::check_layout() {
+  // Empty tensors share their offset with the next one and come first.
+  std::stable_sort(tensors_.begin(), tensors_.end(), [](const TensorInfo& a, const TensorInfo& b) {
+    return std::pair(a.offset, a.bytes) < std::pair(b.offset, b.bytes);
+  });
+  int64_t end = 0;
+  for (size_t i = 0; i < tensors_.size(); ++i) {
+    TensorInfo& tensor = tensors_[i];
+    if (tensor.offset != end)
+      throw Error(tensor_object(path(), tensor.name), fmt::format("data from byte {} on", tensor.offset),
+                  fmt::format("byte {}, where the tensor before it ends", end));
+    end += tensor.bytes;
+    tensor.offset += data_begin_;
+    index_.emplace(tensor.name, i);
+  }
+  const auto data_bytes = static_cast<int64_t>(file_.bytes().size()) - data_begin_;
+  if (end != data_bytes)
+    throw Error(path(), fmt::format("{} bytes of data", data_bytes), fmt::format("{} bytes", end));
+}
+
+const TensorInfo* SafetensorsFile::find(std::string_view name) const {
+  const auto found = index_.find(name);
+  return found == index_.end() ? nullptr : &tensors_[found->second];
+}
+
+const TensorInfo& SafetensorsFile::info(std::string_view name) const {
+  const TensorInfo* found = find(name);
+  if (found == nullptr) throw Error(path(), "no tensor '" + printable(name) + "'", "one of that name");
+  return *found;
+}
+
+std::span<const std::byte> SafetensorsFile::raw(std::string_view name) const {
+  const TensorInfo& tensor = info(name);
+  return file_.bytes().subspan(static_cast<size_t>(tensor.offset), static_cast<size_t>(tensor.bytes));
+}
+
+ConstTensorView SafetensorsFile::tensor(std::string_view name) const {
+  const TensorInfo& tensor = info(name);
+  if (!tensor.type)
+    throw Error(tensor_object(path(), name), tensor.to_string(), "F32, BF16, F16, F64, I32, I64 or U8");
+  if (tensor.shape.size() > Shape::kMaxRank)
+    throw Error(tensor_object(path(), name), tensor.to_string(),
+                fmt::format("at most {} dimensions", Shape::kMaxRank));
+  const Shape shape{std::span<const int64_t>(tensor.shape)};
+  const std::span<const std::byte> data = raw(name);
+  const auto misalignment =
+      reinterpret_cast<uintptr_t>(data.data()) % static_cast<size_t>(dtype_bytes(*tensor.type));
+  if (misalignment == 0) return ConstTensorView(data.data(), shape, *tensor.type);
+  std::lock_guard lock(copies_->mutex);
+  std::vector<int64_t>& copy = copies_->words[static_cast<size_t>(&tensor - tensors_.data())];
+  if (copy.empty() && !data.empty()) {
+    copy.resize((data.size() + 7) / 8);
+    std::memcpy(copy.data(), data.data(), data.size());
+  }
+  return ConstTensorView(reinterpret_cast<const std::byte*>(copy.data()), shape, *tensor.type);
+}
+
+void SafetensorsFile::release(std::string_view name) const {
+  const TensorInfo& tensor = info(name);
+  file_.release(tensor.offset, tensor.bytes);
+}
+
+namespace {
+
+/// Where a tensor goes and how much of it has been written.
+struct Slot {
+  TensorEntry entry;
+  int64_t offset = 0;  // from the start of the file
+  int64_t written = 0;
+};
+
+std::string header_text(const std::vector<Slot>& slots, const Metadata& metadata) {
+  OrderedJson header = OrderedJson::object();
+  header[kMetadataKey] = {{"format", "pt"}};  // transformers refuses files without it
+  for (const auto& [key, value] : metadata) header[kMetadataKey][key] = value;
+  for (const Slot& slot : slots) {
+    const auto sizes = slot.entry.shape.sizes();
+    header[slot.entry.name] = {{"dtype", safetensors_dtype(slot.entry.dtype)},
+                               {"shape", std::vector<int64_t>(sizes.begin(), sizes.end())},
+                               {"data_offsets", {slot.offset, slot.offset + slot.entry.bytes()}}};
+  }
+  return header.dump();
+}
+
+/// Length and padded header.
+std::string header_block(const std::vector<Slot>& slots, const Metadata& metadata, const std::string& path) {
+  std::string text = header_text(slots, metadata);
+  text.resize((text.size() + kHeaderAlignment - 1) / kHeaderAlignment * kHeaderAlignment, ' ');
+  if (static_cast<int64_t>(text.size()) > kMaxHeaderBytes)
+    throw Error(path, fmt::format("a header of {} bytes", text.size()),
+                fmt::format("at most {}: fewer tensors in one file", kMaxHeaderBytes));
+  std::string block;
+  for (size_t i = 0; i < 8; ++i) block.push_back(static_cast<char>(text.size() >> (8 * i) & 0xff));
+  return block + text;
+}
+
+}  // namespace
+
+struct SafetensorsWriter::State {
+  std::filesystem::path path;
+  std::filesystem::path temporary;
+  io::SystemCalls* calls = nullptr;
+  std::vector<Slot> slots;
+  std::unordered_map<std::string_view, size_t> index;  // keys look into slots
+  std::string header;
+  int64_t file_bytes = 0;
+  io::File file;
+  std::mutex mutex;  // guards Slot::written
+  bool sealed = false;
+  bool published = false;
+
+  Slot& slot(std::string_view name) {
+    const auto found = index.find(name);
+    ALEPH_CHECK(found != index.end(), "no entry for tensor '{}'", name);
+    return slots[found->second];
+  }
+  void place_slots();
+};
+
+void SafetensorsWriter::State::place_slots() {
+  int64_t end = 0;
+  for (size_t i = 0; i < slots.size(); ++i) {
+    const TensorEntry& entry = slots[i].entry;
+    if (entry.name == kMetadataKey || !index.emplace(entry.name, i).second)
+      throw Error(tensor_object(path.string(), entry.name), "a name that is taken", "each name once");
+    slots[i].offset = end;
+    end += entry.bytes();
+  }
+}
+
+SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path, std::vector<TensorEntry> entries,
+                                     Metadata metadata, io::SystemCalls* calls)
+    : state_(std::make_unique<State>()) {
+  State& state = *state_;
+  state.path = path;
+  state.temporary = path.string() + ".tmp";
+  state.calls = calls;
+  state.slots.reserve(entries.size());
+  for (TensorEntry& entry : entries) state.slots.push_back({.entry = std::move(entry)});
+  state.place_slots();
+  state.header = header_block(state.slots, metadata, path.string());
+  state.file_bytes = static_cast<int64_t>(state.header.size());
+  for (Slot& slot : state.slots) {
+    slot.offset += static_cast<int64_t>(state.header.size());
+    state.file_bytes += slot.entry.bytes();
+  }
+  io::remove_all(state.temporary, calls);
+  state.file = io::File::open_read_write(state.temporary, io::Direct::kTry, calls);
+  state.file.preallocate(state.file_bytes);
+  state.file.write_at(0, header());
+}
+
+SafetensorsWriter::SafetensorsWriter(SafetensorsWriter&&) noexcept = default;
+
+SafetensorsWriter::~SafetensorsWriter() {
+  if (state_ == nullptr || state_->published) return;
+  std::error_code ignored;  // a leftover is in nobody's way: the next writer starts anew
+  std::filesystem::remove(state_->temporary, ignored);
+}
+
+void SafetensorsWriter::write(std::string_view name, int64_t byte_offset, std::span<const std::byte> data) {
+  Slot& slot = state_->slot(name);
+  const auto bytes = static_cast<int64_t>(data.size());
+  ALEPH_CHECK(
+      byte_offset >= 0 && byte_offset <= slot.entry.bytes() && bytes <= slot.entry.bytes() - byte_offset,
+      "bytes {}+{} of tensor '{}' with {}", byte_offset, bytes, name, slot.entry.bytes());
+  ALEPH_CHECK(!state_->sealed, "write after seal");
+  state_->file.write_at(slot.offset + byte_offset, data);
+  std::lock_guard lock(state_->mutex);
+  slot.written += bytes;
+}
+
+void SafetensorsWriter::write(std::string_view name, const ConstTensorView& tensor) {
+  const TensorEntry& entry = state_->slot(name).entry;
+  ALEPH_CHECK(entry.dtype == tensor.dtype() && entry.shape == tensor.shape(),
+              "{} {} for tensor '{}' of {} {}", dtype_name(tensor.dtype()), tensor.shape().to_string(), name,
+              dtype_name(entry.dtype), entry.shape.to_string());
+  write(name, 0, {tensor.raw(), static_cast<size_t>(tensor.bytes())});
+}
+
+void SafetensorsWriter::seal() {
+  if (state_->sealed) return;
+  for (const Slot& slot : state_->slots)
+    ALEPH_CHECK(slot.written == slot.entry.bytes(), "{} of {} bytes of tensor '{}' written", slot.written,
+                slot.entry.bytes(), slot.entry.name);
+  state_->file.sync();
+  state_->file = io::File();
+  state_->sealed = true;
+}
+
+void SafetensorsWriter::publish() {
+  ALEPH_CHECK(state_->sealed && !state_->published);
+  io::rename_path(state_->temporary, state_->path, state_->calls);
+  state_->published = true;
+  io::sync_directory(state_->path.parent_path(), state_->calls);
+}
+
+void SafetensorsWriter::finish() {
+  seal();
+  publish();
+}
+
+std::span<const std::byte> SafetensorsWriter::header() const {
+  return std::as_bytes(std::span(state_->header));
+}
+
+int64_t SafetensorsWriter::file_bytes() const { return state_->file_bytes; }
+
+const std::filesystem::path& SafetensorsWriter::path() const { return state_->path; }
+
+}  // namespace aleph::checkpoint

@@ -1,0 +1,133 @@
+// safetensors files: u64 little-endian header length, JSON header, data (docs/checkpoints.md;
+// https://github.com/huggingface/safetensors).
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "aleph/io/file.h"
+#include "aleph/io/mapped_file.h"
+#include "aleph/tensor/tensor.h"
+
+namespace aleph::checkpoint {
+
+using Metadata = std::map<std::string, std::string>;
+
+/// One tensor as a file lists it.
+struct TensorInfo {
+  std::string name;
+  std::string dtype;          ///< the name in the file: "F32", "BF16", "F8_E4M3", ...
+  std::optional<DType> type;  ///< nothing where Aleph has no such type
+  std::vector<int64_t> shape;
+  int64_t offset = 0;  ///< of its first byte, from the start of the file
+  int64_t bytes = 0;
+
+  /// "BF16 [2, 3]"
+  std::string to_string() const;
+};
+
+/// A safetensors file, mapped for reading. Everything in the header is checked when it is opened: lengths,
+/// JSON, dtypes, shapes, and that the tensors cover the data exactly once. Moves only. Safe to read from
+/// several threads.
+class SafetensorsFile {
+ public:
+  /// Throws Error naming the file and, where there is one, the tensor.
+  static SafetensorsFile open(const std::filesystem::path& path);
+  SafetensorsFile(SafetensorsFile&&) noexcept;
+  SafetensorsFile& operator=(SafetensorsFile&&) noexcept;
+  ~SafetensorsFile();
+
+  /// In the order of the data.
+  const std::vector<TensorInfo>& tensors() const { return tensors_; }
+  const Metadata& metadata() const { return metadata_; }
+  bool contains(std::string_view name) const { return find(name) != nullptr; }
+  /// nullptr where there is none.
+  const TensorInfo* find(std::string_view name) const;
+  /// Throws Error where there is none.
+  const TensorInfo& info(std::string_view name) const;
+
+  /// The tensor in the mapped file; lives as long as this object. Throws Error when it is missing, of a type
+  /// Aleph does not have, or of more than Shape::kMaxRank dimensions. A tensor that stands at an address its
+  /// type does not allow is copied once.
+  ConstTensorView tensor(std::string_view name) const;
+  /// Its bytes, of any dtype.
+  std::span<const std::byte> raw(std::string_view name) const;
+  /// Tells the system that the pages of this tensor are not needed soon.
+  void release(std::string_view name) const;
+
+  const std::string& path() const { return file_.path(); }
+  /// Bytes before the data.
+  int64_t data_begin() const { return data_begin_; }
+  std::span<const std::byte> bytes() const { return file_.bytes(); }
+
+ private:
+  struct AlignedCopies;
+  explicit SafetensorsFile(io::MappedFile file);
+  void read_header();
+  void check_layout();
+
+  io::MappedFile file_;
+  int64_t data_begin_ = 0;
+  Metadata metadata_;
+  std::vector<TensorInfo> tensors_;
+  std::unordered_map<std::string_view, size_t> index_;  // keys look into tensors_
+  std::unique_ptr<AlignedCopies> copies_;
+};
+
+/// A tensor to be written.
+struct TensorEntry {
+  std::string name;
+  DType dtype = DType::kF32;
+  Shape shape;
+
+  int64_t bytes() const { return shape.elements() * dtype_bytes(dtype); }
+};
+
+/// The name of a dtype in safetensors files.
+const char* safetensors_dtype(DType dtype);
+
+/// Writes a safetensors file piece by piece, in any order. The file stands under PATH.tmp until it is
+/// complete, so that nothing half-written ever has the final name. `write` may be called from several
+/// threads.
+class SafetensorsWriter {
+ public:
+  /// Takes the disk space of the whole file at once. Throws Error when the disk is full or names are not
+  /// unique.
+  SafetensorsWriter(const std::filesystem::path& path, std::vector<TensorEntry> entries,
+                    Metadata metadata = {}, io::SystemCalls* calls = nullptr);
+  SafetensorsWriter(SafetensorsWriter&&) noexcept;
+  SafetensorsWriter& operator=(SafetensorsWriter&&) = delete;
+  /// Removes the temporary file when finish was not reached.
+  ~SafetensorsWriter();
+
+  /// Bytes [byte_offset, byte_offset + data.size()) of a tensor. Each byte is written once.
+  void write(std::string_view name, int64_t byte_offset, std::span<const std::byte> data);
+  /// A whole tensor; dtype and shape must be those of its entry.
+  void write(std::string_view name, const ConstTensorView& tensor);
+
+  /// seal and publish.
+  void finish();
+  /// Checks that every byte was written and puts the file on the disk, under its temporary name.
+  void seal();
+  /// Gives the sealed file its name and syncs the directory.
+  void publish();
+
+  /// The header with its length, as written.
+  std::span<const std::byte> header() const;
+  int64_t file_bytes() const;
+  const std::filesystem::path& path() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace aleph::checkpoint
