@@ -1,0 +1,67 @@
+#include "aleph/models/registry.h"
+
+#include <array>
+
+#include "aleph/base/error.h"
+#include "aleph/base/json.h"
+#include "aleph/base/text_util.h"
+#include "aleph/models/families.h"
+
+namespace aleph::models {
+namespace {
+
+constexpr std::array kFamilies = {
+    Family{"gpt2", "GPT2LMHeadModel", "transformer.", read_gpt2, gpt2_bindings},
+    Family{"gpt_neo", "GPTNeoForCausalLM", "transformer.", read_gpt_neo, gpt_neo_bindings},
+    Family{"llama", "LlamaForCausalLM", "model.", read_llama, llama_bindings},
+};
+
+std::string known_names() {
+  std::string names;
+  for (const Family& family : kFamilies) names += (names.empty() ? "" : ", ") + std::string(family.name);
+  return names;
+}
+
+bool ends_with_any(std::string_view name, std::initializer_list<std::string_view> endings) {
+  for (const std::string_view ending : endings)
+    if (name.ends_with(ending)) return true;
+  return false;
+}
+
+}  // namespace
+
+std::span<const Family> families() { return kFamilies; }
+
+const Family& find_family(const std::string& name, const std::string& object) {
+  for (const Family& family : kFamilies)
+    if (family.name == name) return family;
+  throw Error(object + ": model_type", "'" + printable(name) + "'", "one of " + known_names());
+}
+
+TransformerSpec read_spec(const nlohmann::json& config, const std::string& object) {
+  if (!config.is_object()) throw Error(object, "no JSON object", "the config.json of a model");
+  if (!config.contains("model_type"))
+    throw Error(object, "no key 'model_type'", "a model_type, one of " + known_names());
+  const auto& family = find_family(json_get<std::string>(config, "model_type", object), object);
+  TransformerSpec spec = family.read(config, object);
+  spec.family = family.name;
+  return spec;
+}
+
+std::vector<TensorBinding> checkpoint_map(const TransformerSpec& spec) {
+  return find_family(spec.family, "model").bindings(spec);
+}
+
+std::string without_prefix(const TransformerSpec& spec, const std::string& checkpoint_name) {
+  const std::string prefix = find_family(spec.family, "model").prefix;
+  return checkpoint_name.starts_with(prefix) ? checkpoint_name.substr(prefix.size()) : checkpoint_name;
+}
+
+bool is_known_extra(const TransformerSpec& spec, std::string_view checkpoint_name) {
+  if (spec.head.tied && checkpoint_name == "lm_head.weight") return true;
+  return ends_with_any(checkpoint_name, {".attn.bias", ".attn.masked_bias", ".attn.attention.bias",
+                                         ".attn.attention.masked_bias", "rotary_emb.inv_freq",
+                                         "rotary_emb.original_inv_freq"});
+}
+
+}  // namespace aleph::models

@@ -1,0 +1,31 @@
+// The families this program knows. A new one is a file like llama.cc, a line in the table and a golden test.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "aleph/models/checkpoint_map.h"
+#include "aleph/models/transformer_spec.h"
+
+namespace aleph::models {
+
+struct Family {
+  const char* name;          ///< `model_type`
+  const char* architecture;  ///< class that transformers loads it with
+  const char* prefix;        ///< of names in checkpoints of that class; the base model's own have none
+  TransformerSpec (*read)(const nlohmann::json& config, const std::string& object);
+  std::vector<TensorBinding> (*bindings)(const TransformerSpec& spec);
+};
+
+std::span<const Family> families();
+
+/// Throws Error naming `object`, what was found and the known names.
+const Family& find_family(const std::string& name, const std::string& object);
+
+/// Reads a config.json, as written by transformers 4 or 5; keys that are absent have transformers' defaults.
+/// `object` names the file in errors. Throws Error for an unknown model_type and for values that cannot be.
+TransformerSpec read_spec(const nlohmann::json& config, const std::string& object);
+
+}  // namespace aleph::models
