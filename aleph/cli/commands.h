@@ -29,11 +29,12 @@ struct GenerateOptions {
   std::filesystem::path model;
   std::vector<std::string> prompts;  ///< of --prompt, or the whole --prompt-file as one
   int64_t max_tokens = 128;
-  double temperature = 0;  ///< 0: greedy
-  int64_t top_k = 0;       ///< 0: off
-  double top_p = 1;        ///< 1: off
-  double min_p = 0;        ///< 0: off
-  double repetition_penalty = 1;
+  // Sampling. Not given: what the model's generation_config.json says where it samples, else greedy.
+  std::optional<double> temperature;  ///< 0: greedy
+  std::optional<int64_t> top_k;       ///< 0: off
+  std::optional<double> top_p;        ///< 1: off
+  std::optional<double> min_p;        ///< 0: off
+  std::optional<double> repetition_penalty;  ///< 1: off
   uint64_t seed = 0;
   std::vector<std::string> stop;
   std::optional<DType> dtype;  ///< not given: that of the checkpoint
