@@ -80,6 +80,8 @@ using ParameterSource = std::function<void(const autograd::Parameter&, const Ten
 /// Receives a parameter's values, one parameter at a time.
 using ParameterSink = std::function<void(const autograd::Parameter&, const ConstTensorView& values)>;
 
+struct EngineState;
+
 class Engine {
  public:
   /// Reserves all homes. Throws Error where they do not fit.
@@ -136,8 +138,7 @@ class Engine {
   const StepTimes& times() const;
 
  private:
-  struct State;
-  std::unique_ptr<State> state_;
+  std::unique_ptr<EngineState> state_;
 };
 
 }  // namespace aleph::zero

@@ -87,7 +87,7 @@ class SwapSpace {
  private:
   Options options_;
   std::vector<std::filesystem::path> folders_;
-  std::vector<io::File> locks_;
+  std::vector<int> locks_;  // descriptors that hold the lock of each folder
   io::AsyncQueue queue_;
 };
 

@@ -1,0 +1,194 @@
+#include "aleph/zero/optimizer_pipeline.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "aleph/kernels/elementwise/elementwise.h"
+
+namespace aleph::zero {
+
+OptimizerPipeline::OptimizerPipeline(const Context& context, std::unique_ptr<Home> home,
+                                     const Options& options)
+    : context_(context), home_(std::move(home)), options_(options) {
+  const size_t arrays = num_states() + (separate_master() ? 1 : 0);
+  for (const Unit& unit : context_.units.units()) {
+    std::vector<Region>& regions = regions_.emplace_back();
+    const int64_t bytes = unit.shard_elements(context_.communicator.size()) * dtype_bytes(DType::kF32);
+    for (size_t i = 0; i < arrays; ++i) regions.push_back(home_->reserve(bytes));
+  }
+}
+
+ShardArray OptimizerPipeline::master(int unit, Access access) const {
+  if (separate_master()) return {home_.get(), regions_[static_cast<size_t>(unit)][0], DType::kF32, access};
+  return {&context_.parameters.home(), context_.parameters.region(unit), DType::kF32, access};
+}
+
+ShardArray OptimizerPipeline::copy_16bit(int unit) const {
+  return {&context_.parameters.home(), context_.parameters.region(unit), context_.parameters.dtype(),
+          Access::kWrite};
+}
+
+/// Master weights, then the states of the rule: what checkpoints hold.
+std::vector<ShardArray> OptimizerPipeline::state_arrays(int unit, Access access) const {
+  std::vector<ShardArray> arrays = {master(unit, access)};
+  const auto& regions = regions_[static_cast<size_t>(unit)];
+  for (size_t i = separate_master() ? 1 : 0; i < regions.size(); ++i) {
+    arrays.push_back({home_.get(), regions[i], DType::kF32, access});
+  }
+  return arrays;
+}
+
+std::vector<Chunk> OptimizerPipeline::chunks() const {
+  std::vector<Chunk> all;
+  for (const Unit& unit : context_.units.units()) {
+    const int64_t shard = unit.shard_elements(context_.communicator.size());
+    for (int64_t begin = 0; begin < shard; begin += options_.chunk_elements) {
+      all.push_back({unit.index, begin, std::min(options_.chunk_elements, shard - begin)});
+    }
+  }
+  return all;
+}
+
+std::vector<OptimizerPipeline::PiecePart> OptimizerPipeline::parts_of(const Chunk& chunk) const {
+  const Unit& unit = context_.units.units()[static_cast<size_t>(chunk.unit)];
+  const int64_t origin =
+      unit.shard(context_.communicator.rank(), context_.communicator.size()).begin + chunk.begin;
+  std::vector<PiecePart> parts;
+  for (const UnitPiece& piece : unit.pieces) {
+    const Range part = intersect(piece.range(), {origin, origin + chunk.elements});
+    if (part.size() > 0)
+      parts.push_back({&piece, part.begin - piece.begin, part.begin - origin, part.size()});
+  }
+  return parts;
+}
+
+void OptimizerPipeline::update(const UpdateOptions& options) {
+  context_.gradients.settle();
+  const size_t states = num_states();
+  const auto arrays = [&](int unit) {
+    std::vector<ShardArray> all = state_arrays(unit, Access::kReadWrite);
+    all.push_back({&context_.gradients.home(), context_.gradients.region(unit), DType::kF32, Access::kRead});
+    if (separate_master()) all.push_back(copy_16bit(unit));
+    return all;
+  };
+  const auto update_part = [&](const PiecePart& part, std::span<const TensorView> views) {
+    std::vector<TensorView> slices;
+    for (const TensorView& view : views) slices.push_back(view.slice(part.in_chunk, part.elements));
+    const bool decays = options_.decay_all || part.piece->parameter->is_matrix();
+    context_.rule.update(context_.device,
+                         {.parameter = slices[0],
+                          .states = std::span<const TensorView>(slices).subspan(1, states),
+                          .gradient = slices[1 + states],
+                          .parameter_16bit = separate_master() ? slices[2 + states] : TensorView(),
+                          .step = options.step,
+                          .learning_rate = options.learning_rate,
+                          .weight_decay = decays ? options.weight_decay : 0,
+                          .gradient_scale = options.gradient_scale,
+                          .betas = options.betas});
+  };
+  const auto body = [&](const Chunk& chunk, std::span<const TensorView> views) {
+    // Gaps between parameters stay zero; a staged 16-bit copy starts undefined.
+    if (separate_master()) kernels::zero(context_.device, views.back());
+    for (const PiecePart& part : parts_of(chunk)) update_part(part, views);
+  };
+  stream_shards(context_.device, {.chunks = chunks(), .arrays = arrays, .body = body});
+}
+
+void OptimizerPipeline::load(const ParameterSource& source) {
+  for (const Unit& unit : context_.units.units()) load_unit(unit, source);
+}
+
+void OptimizerPipeline::load_unit(const Unit& unit, const ParameterSource& source) {
+  DeviceContext& device = context_.device;
+  Tensor whole(device.memory(), {unit.elements}, DType::kF32, MemoryTag::kWorkspace);
+  kernels::zero(device, whole.view());
+  for (const UnitPiece& piece : unit.pieces) {
+    const TensorView values = whole.view().slice(piece.begin, piece.parameter->shape.elements());
+    if (!device.meta()) source(*piece.parameter, values.reshape(piece.parameter->shape));
+  }
+  const Range own = unit.shard(context_.communicator.rank(), context_.communicator.size());
+  const TensorView shard = whole.view().slice(own.begin, own.size());
+  const auto put = [](const ShardArray& array, const TensorView& view) {
+    array.home->wait(array.home->write(array.region, 0, {view.raw(), static_cast<size_t>(view.bytes())}));
+  };
+  put(master(unit.index, Access::kWrite), shard);
+  if (!separate_master()) return;
+  Tensor narrow(device.memory(), shard.shape(), context_.parameters.dtype(), MemoryTag::kWorkspace);
+  kernels::convert(device, shard, narrow.view());
+  put(copy_16bit(unit.index), narrow.view());
+}
+
+std::vector<Engine::StatePiece> OptimizerPipeline::pieces() const {
+  std::vector<std::string> arrays = {"master"};
+  for (const char* name : context_.rule.state_names()) arrays.emplace_back(name);
+  std::vector<Engine::StatePiece> all;
+  for (const Unit& unit : context_.units.units()) {
+    const Range own = unit.shard(context_.communicator.rank(), context_.communicator.size());
+    for (const UnitPiece& piece : unit.pieces) {
+      const Range part = intersect(piece.range(), own);
+      for (const std::string& array : arrays) {
+        all.push_back({array + "/" + piece.parameter->name, part.begin - piece.begin, part.size()});
+      }
+    }
+  }
+  return all;
+}
+
+/// Index in pieces() of a unit's first piece.
+size_t OptimizerPipeline::first_piece(int unit) const {
+  size_t pieces = 0;
+  for (int u = 0; u < unit; ++u) pieces += context_.units.units()[static_cast<size_t>(u)].pieces.size();
+  return pieces * (1 + num_states());
+}
+
+namespace {
+
+/// Elements of a parameter before this rank's range: offsets of pieces count from there.
+int64_t rank_begin(const UnitPiece& piece, const Range& own) {
+  return std::max<int64_t>(0, intersect(piece.range(), own).begin - piece.begin);
+}
+
+}  // namespace
+
+void OptimizerPipeline::save(const Engine::StateSink& sink) {
+  const auto body = [&](const Chunk& chunk, std::span<const TensorView> views) {
+    const Unit& unit = context_.units.units()[static_cast<size_t>(chunk.unit)];
+    const Range own = unit.shard(context_.communicator.rank(), context_.communicator.size());
+    for (const PiecePart& part : parts_of(chunk)) {
+      const size_t index =
+          first_piece(chunk.unit) + static_cast<size_t>(part.piece - unit.pieces.data()) * (1 + num_states());
+      for (size_t array = 0; array < views.size(); ++array) {
+        const ConstTensorView data = views[array].slice(part.in_chunk, part.elements);
+        sink(index + array, part.in_parameter - rank_begin(*part.piece, own), data.span<float>());
+      }
+    }
+  };
+  stream_shards(context_.device, {.chunks = chunks(),
+                                  .arrays = [&](int unit) { return state_arrays(unit, Access::kRead); },
+                                  .body = body});
+}
+
+void OptimizerPipeline::restore(const Engine::StateSource& source) {
+  const auto arrays = [&](int unit) {
+    std::vector<ShardArray> all = state_arrays(unit, Access::kWrite);
+    if (separate_master()) all.push_back(copy_16bit(unit));
+    return all;
+  };
+  const auto body = [&](const Chunk& chunk, std::span<const TensorView> views) {
+    const Unit& unit = context_.units.units()[static_cast<size_t>(chunk.unit)];
+    const Range own = unit.shard(context_.communicator.rank(), context_.communicator.size());
+    for (const TensorView& view : views) kernels::zero(context_.device, view);
+    for (const PiecePart& part : parts_of(chunk)) {
+      const size_t index =
+          first_piece(chunk.unit) + static_cast<size_t>(part.piece - unit.pieces.data()) * (1 + num_states());
+      for (size_t array = 0; array <= num_states(); ++array) {
+        const TensorView data = views[array].slice(part.in_chunk, part.elements);
+        source(index + array, part.in_parameter - rank_begin(*part.piece, own), data.span<float>());
+      }
+    }
+    if (separate_master()) kernels::convert(context_.device, views[0], views.back());
+  };
+  stream_shards(context_.device, {.chunks = chunks(), .arrays = arrays, .body = body});
+}
+
+}  // namespace aleph::zero

@@ -1,0 +1,139 @@
+#include "aleph/zero/parameter_store.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "aleph/kernels/elementwise/elementwise.h"
+
+namespace aleph::zero {
+
+using autograd::Parameter;
+using autograd::PinMode;
+
+ShardedParameterStore::ShardedParameterStore(const Context& context, std::unique_ptr<Home> home, DType dtype,
+                                             int prefetch)
+    : context_(context), home_(std::move(home)), dtype_(dtype), prefetch_(prefetch) {
+  for (const Unit& unit : context_.units.units()) {
+    const int64_t shard = unit.shard_elements(context_.communicator.size());
+    slots_.push_back({.region = home_->reserve(shard * dtype_bytes(dtype_))});
+  }
+}
+
+void ShardedParameterStore::begin(std::vector<Use> schedule) {
+  schedule_ = std::move(schedule);
+  next_use_ = 0;
+  prefetch();
+}
+
+void ShardedParameterStore::end() {
+  schedule_.clear();
+  next_use_ = 0;
+  for (const Unit& unit : context_.units.units()) release(unit.index);
+}
+
+void ShardedParameterStore::pin(std::span<Parameter* const> parameters, PinMode mode) {
+  const std::vector<int> units = context_.units.units_of(parameters);
+  if (mode != PinMode::kValue) {
+    for (const int unit : units) context_.gradients.expect(context_.units.units()[static_cast<size_t>(unit)]);
+  }
+  if (mode != PinMode::kGradient) {
+    for (const int unit : units) start_gather(unit);
+    for (const int unit : units) finish_gather(unit);
+  }
+  if (next_use_ < schedule_.size()) ++next_use_;
+  prefetch();
+  if (mode != PinMode::kValue) {
+    for (const int index : units) {
+      Slot& slot = slots_[static_cast<size_t>(index)];
+      const int64_t elements = context_.units.units()[static_cast<size_t>(index)].elements;
+      slot.gradient = Tensor(context_.device.memory(), {elements}, DType::kF32, MemoryTag::kGradients);
+      kernels::zero(context_.device, slot.gradient.view());
+    }
+  }
+  for (Parameter* parameter : parameters) bind(*parameter, mode);
+}
+
+void ShardedParameterStore::unpin(std::span<Parameter* const> parameters, PinMode mode) {
+  for (Parameter* parameter : parameters) parameter->value = parameter->gradient = TensorView();
+  const std::vector<int> units = context_.units.units_of(parameters);
+  for (const int unit : units) {
+    if (!used_soon(unit)) release(unit);
+  }
+  if (mode == PinMode::kValue) return;
+  for (const int unit : units) {
+    context_.gradients.add(context_.units.units()[static_cast<size_t>(unit)],
+                           std::move(slots_[static_cast<size_t>(unit)].gradient));
+  }
+}
+
+bool ShardedParameterStore::in_place() const {
+  return home_->tier() == MemoryTier::kDevice && context_.communicator.size() == 1;
+}
+
+void ShardedParameterStore::start_gather(int unit) {
+  Slot& slot = slots_[static_cast<size_t>(unit)];
+  if (slot.gathering || slot.ready || in_place()) return;
+  const Unit& shape = context_.units.units()[static_cast<size_t>(unit)];
+  slot.gathered = Tensor(context_.device.memory(), {shape.elements}, dtype_, MemoryTag::kParameters);
+  const int64_t shard_bytes = shape.shard_elements(context_.communicator.size()) * dtype_bytes(dtype_);
+  std::byte* own = slot.gathered.view().raw() + context_.communicator.rank() * shard_bytes;
+  slot.arriving = home_->read(slot.region, 0, {own, static_cast<size_t>(shard_bytes)});
+  slot.gathering = true;
+}
+
+void ShardedParameterStore::finish_gather(int unit) {
+  Slot& slot = slots_[static_cast<size_t>(unit)];
+  if (slot.ready || in_place()) return;
+  home_->wait(slot.arriving);
+  context_.communicator.all_gather(slot.gathered.view());
+  slot.arriving = {};
+  slot.gathering = false;
+  slot.ready = true;
+}
+
+void ShardedParameterStore::release(int unit) {
+  Slot& slot = slots_[static_cast<size_t>(unit)];
+  if (slot.gathering) home_->wait(slot.arriving);
+  slot.arriving = {};
+  slot.gathering = slot.ready = false;
+  slot.gathered = Tensor();
+}
+
+bool ShardedParameterStore::used_soon(int unit) const {
+  const size_t horizon = std::min(schedule_.size(), next_use_ + static_cast<size_t>(prefetch_));
+  for (size_t use = next_use_; use < horizon; ++use) {
+    if (std::find(schedule_[use].begin(), schedule_[use].end(), unit) != schedule_[use].end()) return true;
+  }
+  return false;
+}
+
+void ShardedParameterStore::prefetch() {
+  const size_t horizon = std::min(schedule_.size(), next_use_ + static_cast<size_t>(prefetch_));
+  for (size_t use = next_use_; use < horizon; ++use) {
+    for (const int unit : schedule_[use]) start_gather(unit);
+  }
+}
+
+TensorView ShardedParameterStore::unit_values(int unit) {
+  Slot& slot = slots_[static_cast<size_t>(unit)];
+  if (!in_place()) return slot.gathered.view();
+  return {home_->address(slot.region), {context_.units.units()[static_cast<size_t>(unit)].elements}, dtype_};
+}
+
+void ShardedParameterStore::bind(Parameter& parameter, PinMode mode) {
+  const Unit& unit = context_.units.unit_of(&parameter);
+  const auto piece = std::find_if(unit.pieces.begin(), unit.pieces.end(),
+                                  [&](const UnitPiece& p) { return p.parameter == &parameter; });
+  const int64_t elements = parameter.shape.elements();
+  if (mode != PinMode::kGradient) {
+    parameter.value = unit_values(unit.index).slice(piece->begin, elements).reshape(parameter.shape);
+  }
+  if (mode != PinMode::kValue) {
+    parameter.gradient = slots_[static_cast<size_t>(unit.index)]
+                             .gradient.view()
+                             .slice(piece->begin, elements)
+                             .reshape(parameter.shape);
+  }
+}
+
+}  // namespace aleph::zero

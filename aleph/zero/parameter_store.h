@@ -1,0 +1,79 @@
+// The parameter shards of a rank and the gathered units made of them: gather, prefetch by plan, bind,
+// release.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "aleph/comm/communicator.h"
+#include "aleph/zero/home.h"
+#include "aleph/zero/partition.h"
+
+namespace aleph::zero {
+
+/// Receives gradients of one use of a unit when backward is through with it.
+class GradientReceiver {
+ public:
+  virtual ~GradientReceiver() = default;
+  /// Before the use: time to fetch what adding will need.
+  virtual void expect(const Unit& unit) = 0;
+  /// `gradient` [unit.elements], fp32: this rank's contribution.
+  virtual void add(const Unit& unit, Tensor gradient) = 0;
+};
+
+class ShardedParameterStore final : public autograd::ParameterStore {
+ public:
+  struct Context {
+    DeviceContext& device;
+    comm::Communicator& communicator;
+    const UnitTable& units;
+    GradientReceiver& gradients;
+  };
+  /// `home` keeps the shards in `dtype`; `prefetch` units are gathered ahead.
+  ShardedParameterStore(const Context& context, std::unique_ptr<Home> home, DType dtype, int prefetch);
+
+  /// One pin of the schedule: the units whose values it needs.
+  using Use = std::vector<int>;
+  /// Announces the coming pins in order. Values are gathered ahead of them and kept while a near use follows.
+  void begin(std::vector<Use> schedule);
+  /// The schedule is through: everything is released.
+  void end();
+
+  void pin(std::span<autograd::Parameter* const> parameters, autograd::PinMode mode) override;
+  void unpin(std::span<autograd::Parameter* const> parameters, autograd::PinMode mode) override;
+
+  Home& home() { return *home_; }
+  DType dtype() const { return dtype_; }
+  /// The region of a unit's shard of this rank.
+  const Region& region(int unit) const { return slots_[static_cast<size_t>(unit)].region; }
+
+ private:
+  struct Slot {
+    Region region;
+    Tensor gathered;  // the whole unit; empty while not gathered or where the shard itself serves
+    Ticket arriving;
+    bool gathering = false;
+    bool ready = false;
+    Tensor gradient;
+  };
+
+  bool in_place() const;
+  void start_gather(int unit);
+  void finish_gather(int unit);
+  void release(int unit);
+  bool used_soon(int unit) const;
+  void prefetch();
+  TensorView unit_values(int unit);
+  void bind(autograd::Parameter& parameter, autograd::PinMode mode);
+
+  Context context_;
+  std::unique_ptr<Home> home_;
+  DType dtype_;
+  int prefetch_;
+  std::vector<Slot> slots_;
+  std::vector<Use> schedule_;
+  size_t next_use_ = 0;
+};
+
+}  // namespace aleph::zero
