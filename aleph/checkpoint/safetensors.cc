@@ -15,7 +15,6 @@ namespace {
 
 constexpr int64_t kLengthBytes = 8;
 constexpr int64_t kMaxHeaderBytes = 100'000'000;
-constexpr int64_t kHeaderAlignment = 8;
 constexpr size_t kMaxDimensions = 64;  // more is garbage, and would make error messages long
 constexpr const char* kMetadataKey = "__metadata__";
 
@@ -274,10 +273,12 @@ std::string header_text(const std::vector<Slot>& slots, const Metadata& metadata
   return header.dump();
 }
 
-/// Length and padded header.
-std::string header_block(const std::vector<Slot>& slots, const Metadata& metadata, const std::string& path) {
+/// Length and header, padded so that the data starts at a multiple of `alignment`.
+std::string header_block(const std::vector<Slot>& slots, const Metadata& metadata, int64_t alignment,
+                         const std::string& path) {
   std::string text = header_text(slots, metadata);
-  text.resize((text.size() + kHeaderAlignment - 1) / kHeaderAlignment * kHeaderAlignment, ' ');
+  const auto end = kLengthBytes + static_cast<int64_t>(text.size());
+  text.append(static_cast<size_t>((alignment - end % alignment) % alignment), ' ');
   if (static_cast<int64_t>(text.size()) > kMaxHeaderBytes)
     throw Error(path, fmt::format("a header of {} bytes", text.size()),
                 fmt::format("at most {}: fewer tensors in one file", kMaxHeaderBytes));
@@ -321,7 +322,7 @@ void SafetensorsWriter::State::place_slots() {
 }
 
 SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path, std::vector<TensorEntry> entries,
-                                     Metadata metadata, io::SystemCalls* calls)
+                                     Metadata metadata, io::SystemCalls* calls, int64_t data_alignment)
     : state_(std::make_unique<State>()) {
   State& state = *state_;
   state.path = path;
@@ -330,7 +331,7 @@ SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path, std::vec
   state.slots.reserve(entries.size());
   for (TensorEntry& entry : entries) state.slots.push_back({.entry = std::move(entry)});
   state.place_slots();
-  state.header = header_block(state.slots, metadata, path.string());
+  state.header = header_block(state.slots, metadata, data_alignment, path.string());
   state.file_bytes = static_cast<int64_t>(state.header.size());
   for (Slot& slot : state.slots) {
     slot.offset += static_cast<int64_t>(state.header.size());

@@ -101,8 +101,9 @@ class SafetensorsWriter {
  public:
   /// Takes the disk space of the whole file at once. Throws Error when the disk is full or names are not
   /// unique.
+  /// The data starts at a multiple of `data_alignment`.
   SafetensorsWriter(const std::filesystem::path& path, std::vector<TensorEntry> entries,
-                    Metadata metadata = {}, io::SystemCalls* calls = nullptr);
+                    Metadata metadata = {}, io::SystemCalls* calls = nullptr, int64_t data_alignment = 8);
   SafetensorsWriter(SafetensorsWriter&&) noexcept;
   SafetensorsWriter& operator=(SafetensorsWriter&&) = delete;
   /// Removes the temporary file when finish was not reached.

@@ -41,19 +41,27 @@ File File::open(const Path& path, int flags, SystemCalls* calls) {
   return file;
 }
 
+File File::open(const Path& path, int flags, Direct direct, SystemCalls* calls) {
+  File file = open(path, flags, calls);
+  if (direct == Direct::kTry) {
+    const int fd = file.calls_->open(path.c_str(), (flags & O_ACCMODE) | O_DIRECT);
+    if (fd >= 0) file.fds_.direct = fd;
+  }
+  return file;
+}
+
 File File::open_read(const Path& path, SystemCalls* calls) { return open(path, O_RDONLY, calls); }
+
+File File::open_read(const Path& path, Direct direct, SystemCalls* calls) {
+  return open(path, O_RDONLY, direct, calls);
+}
 
 File File::create(const Path& path, SystemCalls* calls) {
   return open(path, O_RDWR | O_CREAT | O_TRUNC, calls);
 }
 
 File File::open_read_write(const Path& path, Direct direct, SystemCalls* calls) {
-  File file = open(path, O_RDWR | O_CREAT, calls);
-  if (direct == Direct::kTry) {
-    const int fd = file.calls_->open(path.c_str(), O_RDWR | O_DIRECT);
-    if (fd >= 0) file.fds_.direct = fd;
-  }
-  return file;
+  return open(path, O_RDWR | O_CREAT, direct, calls);
 }
 
 File::~File() {
@@ -122,6 +130,17 @@ void sync_directory(const fs::path& directory, SystemCalls* calls) {
 void rename_path(const fs::path& from, const fs::path& to, SystemCalls* calls) {
   require(calls_or_real(calls).rename(from.c_str(), to.c_str()), from.string(),
           fmt::format("to be renamed to {}", to.string()));
+}
+
+void replace_directory(const fs::path& from, const fs::path& to, SystemCalls* calls) {
+  const int result = calls_or_real(calls).exchange(from.c_str(), to.c_str());
+  if (result == 0) return;
+  if (result != -ENOENT) {
+    const bool cannot = result == -EINVAL || result == -ENOSYS || result == -EOPNOTSUPP;
+    require(cannot ? 0 : result, from.string(), fmt::format("to take the place of {}", to.string()));
+    remove_all(to, calls);
+  }
+  rename_path(from, to, calls);
 }
 
 void write_file_atomically(const fs::path& path, std::string_view text, SystemCalls* calls) {

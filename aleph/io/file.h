@@ -24,6 +24,7 @@ class File {
   using Path = std::filesystem::path;
 
   static File open_read(const Path& path, SystemCalls* calls = nullptr);
+  static File open_read(const Path& path, Direct direct, SystemCalls* calls = nullptr);
   /// A new or emptied file for reading and writing.
   static File create(const Path& path, SystemCalls* calls = nullptr);
   /// Keeps the contents of an existing file, creates a missing one.
@@ -59,6 +60,7 @@ class File {
 
  private:
   static File open(const Path& path, int flags, SystemCalls* calls);
+  static File open(const Path& path, int flags, Direct direct, SystemCalls* calls);
   void swap(File& other) noexcept;
 
   std::string path_;
@@ -72,6 +74,11 @@ void sync_directory(const std::filesystem::path& directory, SystemCalls* calls =
 /// Renames and does not sync. Replaces a file named `to`.
 void rename_path(const std::filesystem::path& from, const std::filesystem::path& to,
                  SystemCalls* calls = nullptr);
+
+/// Puts the directory `from` under the name `to`. One that has the name is swapped with `from` in one step
+/// where the file system can, and then stands under `from`; elsewhere it is removed before. Does not sync.
+void replace_directory(const std::filesystem::path& from, const std::filesystem::path& to,
+                       SystemCalls* calls = nullptr);
 
 /// Replaces or creates `path`: whatever happens, a reader finds the old contents or the new ones, never a
 /// part. Writes PATH.tmp, syncs, renames, syncs the directory.

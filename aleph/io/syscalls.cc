@@ -40,6 +40,10 @@ int SystemCalls::truncate(int fd, int64_t bytes) { return checked(::ftruncate(fd
 
 int SystemCalls::rename(const char* from, const char* to) { return checked(::rename(from, to)); }
 
+int SystemCalls::exchange(const char* a, const char* b) {
+  return checked(::renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE));
+}
+
 int SystemCalls::remove(const char* path) { return checked(::remove(path)); }
 
 int SystemCalls::make_directory(const char* path) { return checked(::mkdir(path, 0777)); }

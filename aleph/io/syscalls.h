@@ -26,6 +26,8 @@ class SystemCalls {
   virtual int allocate(int fd, int64_t bytes);
   virtual int truncate(int fd, int64_t bytes);
   virtual int rename(const char* from, const char* to);
+  /// Swaps two names in one step. -EINVAL or -ENOSYS where the file system cannot.
+  virtual int exchange(const char* a, const char* b);
   /// Removes a file or an empty directory.
   virtual int remove(const char* path);
   virtual int make_directory(const char* path);

@@ -1,0 +1,205 @@
+#include <algorithm>
+#include <array>
+#include <map>
+#include <utility>
+
+#include "aleph/base/error.h"
+#include "aleph/base/text_util.h"
+#include "aleph/checkpoint/chunk_checksums.h"
+#include "aleph/checkpoint/crc32c.h"
+#include "aleph/checkpoint/manifest.h"
+#include "aleph/checkpoint/safetensors.h"
+#include "aleph/checkpoint/training_checkpoint.h"
+#include "aleph/io/file.h"
+
+namespace aleph::checkpoint {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct alignas(io::kDirectAlignment) Page {
+  std::array<std::byte, io::kDirectAlignment> bytes;
+};
+
+/// Memory for one chunk, aligned for direct I/O.
+class ChunkBuffer {
+ public:
+  std::span<std::byte> first(int64_t bytes) {
+    if (pages_.empty()) pages_.resize(kChunkBytes / io::kDirectAlignment);
+    return std::as_writable_bytes(std::span(pages_)).first(static_cast<size_t>(bytes));
+  }
+
+ private:
+  std::vector<Page> pages_;
+};
+
+/// A piece and where its bytes are.
+struct Located {
+  const io::File* file = nullptr;
+  int64_t offset = 0;  // of its first byte in the file
+  StatePiece piece;
+  std::vector<uint32_t> checksums;
+
+  int64_t begin_byte() const { return piece.begin * dtype_bytes(piece.dtype); }
+  int64_t end_byte() const { return begin_byte() + piece.bytes(); }
+};
+
+std::string object_of(const Located& located) {
+  return fmt::format("{}: tensor '{}'", located.file->path(), printable(located.piece.name));
+}
+
+/// Fills `data` with a whole chunk and checks it.
+void read_chunk(const Located& located, int64_t chunk, std::span<std::byte> data) {
+  const int64_t begin = chunk * kChunkBytes;
+  located.file->read_at(located.offset + begin, data);
+  const uint32_t found = crc32c(data);
+  const uint32_t expected = located.checksums[static_cast<size_t>(chunk)];
+  if (found != expected)
+    throw Error(object_of(located),
+                fmt::format("checksum {:08x} of bytes {} to {}", found, begin,
+                            begin + static_cast<int64_t>(data.size())),
+                fmt::format("{:08x}: the file is damaged", expected));
+}
+
+/// Bytes [offset, offset + data.size()) of the piece, by whole chunks.
+void read_piece(const Located& located, int64_t offset, std::span<std::byte> data) {
+  const int64_t end = offset + static_cast<int64_t>(data.size());
+  ChunkBuffer buffer;
+  for (int64_t begin = offset; begin < end;) {
+    const int64_t chunk = begin / kChunkBytes;
+    const int64_t chunk_begin = chunk * kChunkBytes;
+    const int64_t size = chunk_size(located.piece.bytes(), chunk);
+    const int64_t stop = std::min(end, chunk_begin + size);
+    const auto part = data.subspan(static_cast<size_t>(begin - offset), static_cast<size_t>(stop - begin));
+    if (stop - begin == size) {
+      read_chunk(located, chunk, part);
+    } else {
+      const std::span<std::byte> scratch = buffer.first(size);
+      read_chunk(located, chunk, scratch);
+      std::copy_n(scratch.begin() + (begin - chunk_begin), part.size(), part.begin());
+    }
+    begin = stop;
+  }
+}
+
+/// Checks that file and manifest list the same pieces.
+void check_file(const SafetensorsFile& file, const ManifestFile& entry) {
+  const uint32_t checksum = crc32c(file.bytes().first(static_cast<size_t>(file.data_begin())));
+  if (checksum != entry.header_checksum)
+    throw Error(file.path(), fmt::format("header checksum {:08x}", checksum),
+                fmt::format("{:08x}: the file is damaged", entry.header_checksum));
+  if (file.tensors().size() != entry.pieces.size())
+    throw Error(file.path(), fmt::format("{} tensors", file.tensors().size()),
+                fmt::format("{} as its manifest says", entry.pieces.size()));
+  for (const ManifestPiece& piece : entry.pieces) {
+    const TensorInfo& info = file.info(piece.piece.name);
+    if (info.type != piece.piece.dtype || info.bytes != piece.piece.bytes())
+      throw Error(
+          fmt::format("{}: tensor '{}'", file.path(), printable(info.name)), info.to_string(),
+          fmt::format("{} elements of {}", piece.piece.elements, safetensors_dtype(piece.piece.dtype)));
+  }
+}
+
+/// The whole tensor that the pieces, sorted by begin, make up.
+StatePiece whole_tensor(const std::vector<Located>& pieces) {
+  StatePiece whole{.name = pieces.front().piece.name, .dtype = pieces.front().piece.dtype};
+  for (const Located& located : pieces) {
+    const StatePiece& piece = located.piece;
+    if (piece.dtype != whole.dtype)
+      throw Error(object_of(located), dtype_name(piece.dtype),
+                  fmt::format("{} as in {}", dtype_name(whole.dtype), pieces.front().file->path()));
+    if (piece.begin > whole.elements)
+      throw Error(object_of(located), fmt::format("elements from {} on", piece.begin),
+                  fmt::format("some rank to hold those from {} on", whole.elements));
+    whole.elements = std::max(whole.elements, piece.begin + piece.elements);
+  }
+  return whole;
+}
+
+}  // namespace
+
+struct CheckpointReader::State {
+  Manifest manifest;
+  std::vector<io::File> files;
+  std::map<std::string, std::vector<Located>, std::less<>> pieces;  // by tensor, sorted by begin
+  std::vector<StatePiece> tensors;
+
+  void open_file(const fs::path& path, ManifestFile& entry, io::File& file, io::SystemCalls* calls);
+  void collect_tensors();
+};
+
+void CheckpointReader::State::open_file(const fs::path& path, ManifestFile& entry, io::File& file,
+                                        io::SystemCalls* calls) {
+  const SafetensorsFile header = SafetensorsFile::open(path);
+  check_file(header, entry);
+  file = io::File::open_read(path, io::Direct::kTry, calls);
+  for (ManifestPiece& piece : entry.pieces)
+    pieces[piece.piece.name].push_back(
+        {&file, header.info(piece.piece.name).offset, piece.piece, std::move(piece.checksums)});
+  entry.pieces.clear();
+}
+
+void CheckpointReader::State::collect_tensors() {
+  for (auto& [name, list] : pieces) {
+    std::stable_sort(list.begin(), list.end(),
+                     [](const Located& a, const Located& b) { return a.piece.begin < b.piece.begin; });
+    tensors.push_back(whole_tensor(list));
+  }
+}
+
+CheckpointReader::CheckpointReader(const fs::path& directory, io::SystemCalls* calls)
+    : state_(std::make_unique<State>()) {
+  state_->manifest = read_manifest(directory, calls);
+  state_->files.resize(state_->manifest.files.size());
+  for (size_t i = 0; i < state_->files.size(); ++i) {
+    ManifestFile& entry = state_->manifest.files[i];
+    state_->open_file(directory / entry.name, entry, state_->files[i], calls);
+  }
+  state_->collect_tensors();
+}
+
+CheckpointReader::~CheckpointReader() = default;
+CheckpointReader::CheckpointReader(CheckpointReader&&) noexcept = default;
+
+int64_t CheckpointReader::step() const { return state_->manifest.step; }
+
+int CheckpointReader::world_size() const { return static_cast<int>(state_->manifest.world_size); }
+
+const Json& CheckpointReader::state() const { return state_->manifest.state; }
+
+const std::vector<StatePiece>& CheckpointReader::tensors() const { return state_->tensors; }
+
+bool CheckpointReader::contains(std::string_view name) const { return state_->pieces.contains(name); }
+
+void CheckpointReader::read(std::string_view name, int64_t byte_offset, std::span<std::byte> data) const {
+  const auto found = state_->pieces.find(name);
+  if (found == state_->pieces.end())
+    throw Error(
+        state_->files.empty() ? "checkpoint" : fs::path(state_->files[0].path()).parent_path().string(),
+        "no tensor '" + printable(name) + "'", "one of that name");
+  const int64_t end = byte_offset + static_cast<int64_t>(data.size());
+  int64_t position = byte_offset;
+  for (const Located& located : found->second) {
+    // Sorted and without gaps: the first piece that reaches beyond the position holds it.
+    if (position >= end || located.end_byte() <= position) continue;
+    const int64_t stop = std::min(end, located.end_byte());
+    read_piece(
+        located, position - located.begin_byte(),
+        data.subspan(static_cast<size_t>(position - byte_offset), static_cast<size_t>(stop - position)));
+    position = stop;
+  }
+  ALEPH_CHECK(byte_offset >= 0 && position >= end, "bytes {} to {} of tensor '{}'", byte_offset, end, name);
+}
+
+void CheckpointReader::verify() const {
+  ChunkBuffer buffer;
+  for (const auto& [name, pieces] : state_->pieces) {
+    for (const Located& located : pieces) {
+      const int64_t bytes = located.piece.bytes();
+      for (int64_t i = 0; i < chunk_count(bytes); ++i)
+        read_chunk(located, i, buffer.first(chunk_size(bytes, i)));
+    }
+  }
+}
+
+}  // namespace aleph::checkpoint
