@@ -63,8 +63,9 @@ target_compile_definitions(aleph_options INTERFACE $<$<BOOL:${URING_FOUND}>:ALEP
 if(ALEPH_WERROR)
   target_compile_options(aleph_options INTERFACE -Werror)
 endif()
+# g++ sees uninitialized values in instrumented code that are none.
 if(ALEPH_SANITIZE)
   target_compile_options(aleph_options INTERFACE -fsanitize=${ALEPH_SANITIZE} -fno-omit-frame-pointer
-    -fno-sanitize-recover=all)
+    -fno-sanitize-recover=all -Wno-maybe-uninitialized)
   target_link_options(aleph_options INTERFACE -fsanitize=${ALEPH_SANITIZE})
 endif()

@@ -130,7 +130,7 @@ def lines(text):
 
 
 def is_test(path):
-    return path.stem.endswith("_test") or path.parts[0] == "tests"
+    return path.stem.endswith(("_test", "testing")) or path.parts[0] == "tests"
 
 
 def measure(root):

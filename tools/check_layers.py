@@ -57,7 +57,7 @@ def line_of(text, position):
 
 def vendor_violation(path, folder, header):
     roles = {folder}
-    if path.stem.endswith("_test") or folder == "tests":
+    if path.stem.endswith(("_test", "testing")) or folder == "tests":
         roles.add("test")
     for pattern, allowed, instead in VENDORS:
         if re.match(pattern, header) and not roles & allowed:

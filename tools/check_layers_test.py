@@ -1,7 +1,5 @@
 #!/usr/bin/env python3
 """Tests of check_layers.py on small trees made for the purpose."""
-import contextlib
-import io
 import pathlib
 import tempfile
 import unittest
@@ -73,6 +71,7 @@ class CheckLayersTest(unittest.TestCase):
     def test_only_tests_include_googletest(self):
         self.assertEqual(self.check("aleph/nn/x_test.cc", "#include <gtest/gtest.h>"), [])
         self.assertEqual(self.check("tests/helper.h", "#include <gmock/gmock.h>"), [])
+        self.assertEqual(self.check("aleph/nn/testing.h", "#include <gtest/gtest.h>"), [])
         self.assertEqual(len(self.check("aleph/nn/x.cc", "#include <gtest/gtest.h>")), 1)
 
     def test_forward_declarations_of_json_are_free(self):
@@ -88,12 +87,6 @@ class CheckLayersTest(unittest.TestCase):
         self.assertIn("list of folders", self.check("aleph/nn/x.cc", '#include "aleph/common/x.h"')[0])
         self.write("aleph/nn/x.cc")
         self.assertIn("list of folders", self.check("aleph/common/x.h")[0])
-
-    def test_every_folder_of_the_project_passes(self):
-        output = io.StringIO()
-        with contextlib.redirect_stdout(output):
-            status = check_layers.main([])
-        self.assertEqual(status, 0, output.getvalue())
 
 
 if __name__ == "__main__":
