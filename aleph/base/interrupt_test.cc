@@ -31,6 +31,7 @@ TEST_P(InterruptTest, FirstSignalSetsTheFlag) {
 }
 
 TEST_P(InterruptTest, SecondSignalEndsTheProcessAtOnce) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");  // other tests leave threads behind
   for (const int first : {SIGINT, SIGTERM})
     EXPECT_EXIT(raise_and_exit_normally(first, GetParam()), testing::ExitedWithCode(130), "");
 }
