@@ -4,6 +4,7 @@
 
 #include <bit>
 #include <cstdint>
+#include <limits>
 
 #include "aleph/kernels/simd/simd.h"
 
@@ -18,12 +19,12 @@ template <typename Isa, int kCount>
   return sum;
 }
 
-/// e^x; 0 below -87.3 (no subnormals), e^88.7 above 88.7.
+/// e^x; 0 below -87.3 (no subnormals), infinite above 88.72.
 template <typename Isa>
 [[gnu::always_inline]] inline float exp(float x) {
   constexpr float kLog2E = 1.44269504f, kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
-  float z = x > 88.7f ? 88.7f : x;
+  float z = x > 88.72f ? 88.72f : x;
   z = z < -87.3f ? -87.3f : z;
   const float shifted = Isa::multiply_add(z, kLog2E, kRound);
   const float n = shifted - kRound;
@@ -34,7 +35,8 @@ template <typename Isa>
   const float p = 1.0f + Isa::multiply_add(tail, r * r, r);
   const uint32_t power = std::bit_cast<uint32_t>(shifted) << 23;
   const float y = std::bit_cast<float>(std::bit_cast<uint32_t>(p) + power);
-  return x < -87.3f ? 0.0f : y;
+  const float above = x > 88.72f ? std::numeric_limits<float>::infinity() : y;
+  return x < -87.3f ? 0.0f : above;
 }
 
 /// 1 / (1 + e^-x)

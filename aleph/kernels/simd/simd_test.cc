@@ -1,0 +1,103 @@
+#include "aleph/kernels/simd/simd.h"
+
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "aleph/kernels/simd/math.h"
+#include "aleph/kernels/testing.h"
+
+namespace aleph::kernels {
+namespace {
+
+class MathTest : public testing::LevelTest {
+ protected:
+  /// Relative error of `fast` against `exact` on an even grid of [low, high].
+  template <typename Fast, typename Exact>
+  void expect_accurate(const Fast& fast, const Exact& exact, double low, double high, double tolerance) {
+    constexpr int64_t kPoints = 20011;
+    std::vector<float> x(kPoints), y(kPoints);
+    for (int64_t i = 0; i < kPoints; ++i) {
+      x[static_cast<size_t>(i)] =
+          static_cast<float>(low + (high - low) * static_cast<double>(i) / (kPoints - 1));
+    }
+    const float* px = x.data();
+    float* py = y.data();
+    simd::run_at(
+        GetParam(), [&](auto isa) __attribute__((always_inline)) {
+#pragma omp simd
+          for (int64_t i = 0; i < kPoints; ++i) py[i] = fast(isa, px[i]);
+        });
+    for (size_t i = 0; i < x.size(); ++i) {
+      const double expected = exact(static_cast<double>(x[i]));
+      if (std::abs(expected) < 1e-36) continue;
+      ASSERT_NEAR(y[i], expected, tolerance * std::abs(expected)) << "at " << x[i];
+    }
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Levels, MathTest, ::testing::ValuesIn(testing::cpu_levels()), testing::level_name);
+
+TEST_P(MathTest, ExpIsAccurate) {
+  const auto fast = [](auto isa, float x) __attribute__((always_inline)) {
+    return simd::exp<decltype(isa)>(x);
+  };
+  const auto exact = [](double x) { return std::exp(x); };
+  expect_accurate(fast, exact, -87, 88.7, 4e-7);
+  expect_accurate(fast, exact, -1, 1, 2e-7);
+}
+
+TEST_P(MathTest, TanhAndSigmoidAreAccurate) {
+  const auto fast_tanh = [](auto isa, float x) __attribute__((always_inline)) {
+    return simd::tanh<decltype(isa)>(x);
+  };
+  const auto exact_tanh = [](double x) { return std::tanh(x); };
+  expect_accurate(fast_tanh, exact_tanh, -12, 12, 3e-7);
+  expect_accurate(fast_tanh, exact_tanh, -0.01, 0.01, 3e-7);
+  const auto fast_sigmoid = [](auto isa, float x) __attribute__((always_inline)) {
+    return simd::sigmoid<decltype(isa)>(x);
+  };
+  const auto exact_sigmoid = [](double x) { return 1 / (1 + std::exp(-x)); };
+  expect_accurate(fast_sigmoid, exact_sigmoid, -80, 80, 5e-7);
+}
+
+TEST_P(MathTest, NormalDistributionIsAccurateInItsTail) {
+  const auto fast = [](auto isa, float x) __attribute__((always_inline)) {
+    return simd::normal_cdf<decltype(isa)>(x);
+  };
+  const auto exact = [](double x) { return 0.5 * std::erfc(-x / std::sqrt(2.0)); };
+  expect_accurate(fast, exact, -5, 5, 6e-7);
+  expect_accurate(fast, exact, -12.6, 14, 1e-6);
+}
+
+TEST_P(MathTest, LimitsAndNan) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  simd::run_at(
+      GetParam(), [&](auto isa) __attribute__((always_inline)) {
+        using Isa = decltype(isa);
+        EXPECT_EQ(simd::exp<Isa>(-kInfinity), 0.0f);
+        EXPECT_EQ(simd::exp<Isa>(0.0f), 1.0f);
+        EXPECT_EQ(simd::exp<Isa>(100.0f), kInfinity);
+        EXPECT_EQ(simd::sigmoid<Isa>(-1e30f), 0.0f);
+        EXPECT_EQ(simd::sigmoid<Isa>(kInfinity), 1.0f);
+        EXPECT_EQ(simd::tanh<Isa>(-kInfinity), -1.0f);
+        EXPECT_EQ(simd::normal_cdf<Isa>(-kInfinity), 0.0f);
+        EXPECT_EQ(simd::normal_cdf<Isa>(1e30f), 1.0f);
+        const float nan = std::numeric_limits<float>::quiet_NaN();
+        EXPECT_TRUE(std::isnan(simd::exp<Isa>(nan)) && std::isnan(simd::tanh<Isa>(nan)));
+        EXPECT_TRUE(std::isnan(simd::sigmoid<Isa>(nan)) && std::isnan(simd::normal_cdf<Isa>(nan)));
+      });
+}
+
+TEST(CpuLevelTest, TheEnvironmentLowersButNeverRaises) {
+  ::setenv("ALEPH_CPU", "portable", 1);
+  EXPECT_EQ(cpu_level(), CpuLevel::kPortable);
+  ::setenv("ALEPH_CPU", "avx512", 1);
+  EXPECT_EQ(cpu_level(), machine_cpu_level());
+  ::setenv("ALEPH_CPU", "mmx", 1);
+  EXPECT_THROW(cpu_level(), UsageError);
+  ::unsetenv("ALEPH_CPU");
+  EXPECT_EQ(cpu_level(), machine_cpu_level());
+}
+
+}  // namespace
+}  // namespace aleph::kernels
