@@ -40,6 +40,10 @@ class RandomStream {
   /// Uniform integer in [0, n), n > 0, from 64 bits at `position` (bias below 2^-32 for n < 2^32).
   uint64_t below(uint64_t n, uint64_t position) const;
 
+  /// The Philox key and the upper half of its counter, for loops that draw many words at once.
+  std::array<uint32_t, 2> key() const { return key_; }
+  uint64_t high() const { return high_; }
+
  private:
   std::array<uint32_t, 2> key_;
   uint64_t high_;  // upper half of the counter
