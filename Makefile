@@ -31,8 +31,8 @@ test: setup $(BUILD)/build.ninja
 
 bench: setup $(BUILD)/build.ninja
 	@cmake -DALEPH_BENCH=ON $(BUILD) >/dev/null
-	@cmake --build $(BUILD) $(PARALLEL) --target benches
-	@echo "built $(BUILD)/bin/bench_*"
+	@cmake --build $(BUILD) $(PARALLEL) --target bench/all
+	@echo "built $(BUILD)/bin/*_bench"
 
 install: all
 	@cmake --install $(BUILD)
@@ -47,7 +47,7 @@ help:
 	@echo 'make          set up what is missing and build build/release/bin/aleph'
 	@echo 'make demo     build, then train a small model and let it write'
 	@echo 'make test     build and run all tests'
-	@echo 'make bench    build the benchmarks (build/release/bin/bench_*)'
+	@echo 'make bench    build the benchmarks (build/release/bin/*_bench)'
 	@echo 'make install  install the program (cmake --install; DESTDIR is honoured)'
 	@echo 'make format   format all sources with clang-format-14'
 	@echo 'make clean    remove build/'

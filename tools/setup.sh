@@ -35,9 +35,10 @@ check    clang-tidy-14        command:clang-tidy-14
 optional liburing-dev         header:liburing.h
 '
 
+# Where headers are looked for: below CMAKE_PREFIX_PATH as well, since CMake looks there too.
 include_dirs() {
   local prefixes=${CMAKE_PREFIX_PATH:-}
-  printf '%s\n' /usr/include /usr/local/include /usr/include/*-linux-gnu
+  printf '%s\n' ${ALEPH_SYSTEM_INCLUDE:-/usr/include /usr/local/include /usr/include/*-linux-gnu}
   [ -z "$prefixes" ] || printf '%s\n' "${prefixes//[:;]//include
 }/include"
 }
