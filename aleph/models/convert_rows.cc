@@ -1,0 +1,66 @@
+#include "aleph/models/convert_rows.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "aleph/base/parallel.h"
+
+namespace aleph::models {
+namespace {
+
+constexpr int64_t kGrain = 1 << 15;
+constexpr int64_t kTile = 32;
+
+template <typename From, typename To>
+void convert_range(const From* src, To* dst, int64_t n) {
+  if constexpr (std::is_same_v<From, To>) {
+    std::memcpy(dst, src, static_cast<size_t>(n) * sizeof(To));
+  } else {
+    for (int64_t i = 0; i < n; ++i) dst[i] = from_float<To>(to_float(src[i]));
+  }
+}
+
+/// Rows [begin, end) of dst, tile by tile so that both sides stay in the cache.
+template <typename From, typename To>
+void transpose_rows(const From* src, int64_t src_stride, To* dst, int64_t columns, int64_t begin,
+                    int64_t end) {
+  for (int64_t column = 0; column < columns; column += kTile) {
+    const int64_t last = std::min(columns, column + kTile);
+    for (int64_t row = begin; row < end; ++row)
+      for (int64_t j = column; j < last; ++j)
+        dst[row * columns + j] = from_float<To>(to_float(src[j * src_stride + row]));
+  }
+}
+
+/// Calls body with pointers of the two C++ types.
+template <typename Body>
+void dispatch_pair(const ConstTensorView& src, const TensorView& dst, const Body& body) {
+  dispatch_float(src.dtype(), [&](auto from) {
+    dispatch_float(dst.dtype(), [&](auto to) { body(src.data<decltype(from)>(), dst.data<decltype(to)>()); });
+  });
+}
+
+}  // namespace
+
+void convert_elements(const ConstTensorView& src, const TensorView& dst) {
+  ALEPH_CHECK(src.elements() == dst.elements(), "{} into {}", src.shape().to_string(),
+              dst.shape().to_string());
+  dispatch_pair(src, dst, [&](const auto* from, auto* to) {
+    parallel_for(dst.elements(), kGrain,
+                 [&](int64_t begin, int64_t end) { convert_range(from + begin, to + begin, end - begin); });
+  });
+}
+
+void convert_transposed(const ConstTensorView& src, int64_t row_begin, const TensorView& dst) {
+  const int64_t rows = dst.shape()[0], columns = dst.shape()[1], stride = src.shape()[1];
+  ALEPH_CHECK(src.shape()[0] == columns && row_begin >= 0 && row_begin + rows <= stride,
+              "rows {}+{} of {} transposed", row_begin, rows, src.shape().to_string());
+  dispatch_pair(src, dst, [&](const auto* from, auto* to) {
+    parallel_for(rows, kTile, [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; row += kTile)
+        transpose_rows(from + row_begin, stride, to, columns, row, std::min(end, row + kTile));
+    });
+  });
+}
+
+}  // namespace aleph::models
