@@ -17,15 +17,17 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr int64_t kBufferChunks = 8;
+
 struct alignas(io::kDirectAlignment) Page {
   std::array<std::byte, io::kDirectAlignment> bytes;
 };
 
-/// Memory for one chunk, aligned for direct I/O.
+/// Memory for some chunks, aligned for direct I/O.
 class ChunkBuffer {
  public:
   std::span<std::byte> first(int64_t bytes) {
-    if (pages_.empty()) pages_.resize(kChunkBytes / io::kDirectAlignment);
+    if (pages_.empty()) pages_.resize(kBufferChunks * kChunkBytes / io::kDirectAlignment);
     return std::as_writable_bytes(std::span(pages_)).first(static_cast<size_t>(bytes));
   }
 
@@ -48,12 +50,10 @@ std::string object_of(const Located& located) {
   return fmt::format("{}: tensor '{}'", located.file->path(), printable(located.piece.name));
 }
 
-/// Fills `data` with a whole chunk and checks it.
-void read_chunk(const Located& located, int64_t chunk, std::span<std::byte> data) {
-  const int64_t begin = chunk * kChunkBytes;
-  located.file->read_at(located.offset + begin, data);
+void check_chunk(const Located& located, int64_t chunk, std::span<const std::byte> data) {
   const uint32_t found = crc32c(data);
   const uint32_t expected = located.checksums[static_cast<size_t>(chunk)];
+  const int64_t begin = chunk * kChunkBytes;
   if (found != expected)
     throw Error(object_of(located),
                 fmt::format("checksum {:08x} of bytes {} to {}", found, begin,
@@ -61,25 +61,44 @@ void read_chunk(const Located& located, int64_t chunk, std::span<std::byte> data
                 fmt::format("{:08x}: the file is damaged", expected));
 }
 
-/// Bytes [offset, offset + data.size()) of the piece, by whole chunks.
+/// Fills `data` with whole chunks from `chunk` on and checks each.
+void read_chunks(const Located& located, int64_t chunk, std::span<std::byte> data) {
+  located.file->read_at(located.offset + chunk * kChunkBytes, data);
+  for (; !data.empty(); ++chunk) {
+    const auto size = static_cast<size_t>(chunk_size(located.piece.bytes(), chunk));
+    check_chunk(located, chunk, data.first(size));
+    data = data.subspan(size);
+  }
+}
+
+/// Bytes [offset, offset + data.size()) of the piece: whole chunks in place, parts of chunks through a
+/// buffer.
 void read_piece(const Located& located, int64_t offset, std::span<std::byte> data) {
+  const int64_t bytes = located.piece.bytes();
   const int64_t end = offset + static_cast<int64_t>(data.size());
   ChunkBuffer buffer;
   for (int64_t begin = offset; begin < end;) {
     const int64_t chunk = begin / kChunkBytes;
-    const int64_t chunk_begin = chunk * kChunkBytes;
-    const int64_t size = chunk_size(located.piece.bytes(), chunk);
-    const int64_t stop = std::min(end, chunk_begin + size);
-    const auto part = data.subspan(static_cast<size_t>(begin - offset), static_cast<size_t>(stop - begin));
-    if (stop - begin == size) {
-      read_chunk(located, chunk, part);
+    const int64_t skipped = begin % kChunkBytes;
+    int64_t stop = end == bytes ? end : end / kChunkBytes * kChunkBytes;  // of the whole chunks
+    if (skipped == 0 && stop > begin) {
+      read_chunks(located, chunk,
+                  data.subspan(static_cast<size_t>(begin - offset), static_cast<size_t>(stop - begin)));
     } else {
-      const std::span<std::byte> scratch = buffer.first(size);
-      read_chunk(located, chunk, scratch);
-      std::copy_n(scratch.begin() + (begin - chunk_begin), part.size(), part.begin());
+      const std::span<std::byte> whole = buffer.first(chunk_size(bytes, chunk));
+      read_chunks(located, chunk, whole);
+      stop = std::min(end, chunk * kChunkBytes + static_cast<int64_t>(whole.size()));
+      std::copy_n(whole.begin() + skipped, stop - begin, data.begin() + (begin - offset));
     }
     begin = stop;
   }
+}
+
+void verify_piece(const Located& located, ChunkBuffer& buffer) {
+  const int64_t bytes = located.piece.bytes();
+  for (int64_t chunk = 0; chunk < chunk_count(bytes); chunk += kBufferChunks)
+    read_chunks(located, chunk,
+                buffer.first(std::min(kBufferChunks * kChunkBytes, bytes - chunk * kChunkBytes)));
 }
 
 /// Checks that file and manifest list the same pieces.
@@ -193,13 +212,8 @@ void CheckpointReader::read(std::string_view name, int64_t byte_offset, std::spa
 
 void CheckpointReader::verify() const {
   ChunkBuffer buffer;
-  for (const auto& [name, pieces] : state_->pieces) {
-    for (const Located& located : pieces) {
-      const int64_t bytes = located.piece.bytes();
-      for (int64_t i = 0; i < chunk_count(bytes); ++i)
-        read_chunk(located, i, buffer.first(chunk_size(bytes, i)));
-    }
-  }
+  for (const auto& [name, pieces] : state_->pieces)
+    for (const Located& located : pieces) verify_piece(located, buffer);
 }
 
 }  // namespace aleph::checkpoint
