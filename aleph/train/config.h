@@ -46,7 +46,7 @@ struct SaveConfig {
 
 struct OptimizerConfig {
   OptimizerKind kind = OptimizerKind::kAdam;
-  double learning_rate = 1e-3;
+  double learning_rate = 5e-5;
   double weight_decay = 0;
   bool decay_all = false;  ///< every parameter decays, not only matrices
   optim::AdamOptions adam;
