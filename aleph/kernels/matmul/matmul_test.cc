@@ -11,6 +11,11 @@ namespace {
 
 class MatmulTest : public testing::LevelTest {
  protected:
+  Tensor widened_float(const Tensor& source) {
+    Tensor tensor = empty(source.shape(), DType::kF32);
+    for (int64_t i = 0; i < source.shape().elements(); ++i) put(tensor.view(), i, get(source.view(), i));
+    return tensor;
+  }
   /// |c - exact| <= tolerance * (|a| |b|)_ij; the bound on the sum's rounding, plus rounding of the output.
   void expect_product(const MatmulArgs& args, const ConstTensorView& start, const char* what) {
     const int64_t n = args.c.shape()[-1], m = args.c.elements() / std::max<int64_t>(1, n);
@@ -124,6 +129,40 @@ TEST_P(MatmulTest, SumsColumns) {
   }
 }
 
+TEST_P(MatmulTest, PackedWeightsGiveTheSameProducts) {
+  for (const DType dtype : testing::kFloats) {
+    const DType packed_dtype = dtype == DType::kBF16 ? DType::kBF16 : DType::kF32;
+    for (const auto& [k, n] : {std::pair<int64_t, int64_t>{1, 1}, {17, 3}, {64, 64}, {65, 127}, {200, 65}}) {
+      const Tensor weight = random({n, k}, dtype), bias = random({n}, packed_dtype);
+      const PackedWeight packed(device_, weight.view());
+      const Tensor plain = dtype == DType::kF16 ? widened_float(weight) : copy(weight);
+      for (const int64_t m : {0, 1, 2, 3, 4, 5, 16, 17, 65, 127}) {
+        const Tensor a = random({m, k}, packed_dtype);
+        for (const DType output : {packed_dtype, DType::kF32}) {
+          Tensor c = random({m, n}, output);
+          PackedMatmulArgs args{.a = a.view(), .weight = &packed, .c = c.view()};
+          if (m % 2 == 1) args.bias = bias.view();
+          matmul(device_, args);
+          expect_product(
+              {.a = a.view(), .b = plain.view(), .transpose_b = true, .c = c.view(), .bias = args.bias}, {},
+              "packed");
+        }
+      }
+    }
+  }
+}
+
+TEST_P(MatmulTest, PackedWeightsAreNotMuchLargerAndRefuseWrongShapes) {
+  const Tensor weight = random({100, 70}, DType::kBF16), a = random({3, 70}, DType::kBF16);
+  Tensor c = empty({3, 99}, DType::kBF16);
+  const PackedWeight packed(device_, weight.view());
+  EXPECT_EQ(packed.rows(), 100);
+  EXPECT_EQ(packed.columns(), 70);
+  EXPECT_EQ(packed.storage().bytes(), 2 * 128 * 96);
+  EXPECT_THROW(matmul(device_, {.a = a.view(), .weight = &packed, .c = c.view()}), InternalError);
+  EXPECT_THROW(matmul(device_, {.a = a.view(), .weight = nullptr, .c = c.view()}), InternalError);
+}
+
 TEST_P(MatmulTest, PlanningBooksTheSame) {
   testing::expect_same_booking([](DeviceContext& device) {
     for (const DType dtype : testing::kFloats) {
@@ -133,6 +172,10 @@ TEST_P(MatmulTest, PlanningBooksTheSame) {
       Tensor da(device.memory(), {130, 90}, DType::kF32, MemoryTag::kGradients);
       matmul(device, {.a = a.view(), .b = b.view(), .transpose_b = true, .c = c.view()});
       matmul(device, {.a = c.view(), .transpose_a = true, .b = a.view(), .c = da.view(), .accumulate = true});
+      if (dtype == DType::kF16) continue;
+      const PackedWeight packed(device, b.view());
+      matmul(device, {.a = a.view(), .weight = &packed, .c = c.view()});
+      matmul(device, {.a = a.view().slice(0, 3), .weight = &packed, .c = c.view().slice(0, 3)});
     }
   });
 }

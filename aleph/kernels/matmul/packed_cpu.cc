@@ -1,0 +1,283 @@
+// Products with a weight in panels of 64 rows: panel p holds rows 64 p ... 64 p + 63 of W [n, k], one step of
+// k after another, in bf16 two steps interleaved (what a bf16 dot instruction reads). Both are blocked
+// layouts of the library, so products with many rows run on the same memory. Edges are padded with zeros.
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "aleph/kernels/checks.h"
+#include "aleph/kernels/elementwise/elementwise.h"
+#include "aleph/kernels/matmul/matmul.h"
+#include "aleph/kernels/matmul/product.h"
+#include "aleph/kernels/simd/simd.h"
+
+namespace aleph::kernels {
+namespace {
+
+constexpr int64_t kPanel = 64;
+/// Up to this many rows of a, streaming the panels through registers beats the library.
+constexpr int64_t kFewRows = 16;
+constexpr int kRowTile = 4;
+
+int64_t round_up(int64_t x, int64_t unit) { return (x + unit - 1) / unit * unit; }
+
+/// k with its padding, as the library pads it: 16 steps of 32 bits.
+int64_t padded_depth(int64_t k, DType dtype) { return round_up(k, 64 / dtype_bytes(dtype)); }
+
+/// Where element (row j of the panel, step k) stands in a panel.
+template <typename T>
+int64_t panel_index(int64_t j, int64_t k) {
+  constexpr int64_t kPair = 4 / sizeof(T);
+  return k / kPair * kPair * kPanel + j * kPair + k % kPair;
+}
+
+/// Calls `body(panel, row, begin of the row in weight)` for the rows of [n, k] in parallel over panels.
+template <typename Body>
+void for_panel_rows(int64_t n, const Body& body) {
+  parallel_for((n + kPanel - 1) / kPanel, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t panel = begin; panel < end; ++panel) {
+      for (int64_t j = 0; j < kPanel; ++j) body(panel, j);
+    }
+  });
+}
+
+template <typename From, typename To>
+void pack(const From* weight, int64_t n, int64_t k, To* storage) {
+  const int64_t depth = padded_depth(k, dtype_of<To>());
+  for_panel_rows(n, [=](int64_t panel, int64_t j) {
+    const int64_t row = panel * kPanel + j;
+    To* to = storage + panel * kPanel * depth;
+    for (int64_t p = 0; p < depth; ++p) {
+      simd::store(to + panel_index<To>(j, p), row < n && p < k ? simd::load(weight + row * k + p) : 0.0f);
+    }
+  });
+}
+
+template <typename T>
+void unpack(const T* storage, int64_t n, int64_t k, float* weight) {
+  const int64_t depth = padded_depth(k, dtype_of<T>());
+  for_panel_rows(n, [=](int64_t panel, int64_t j) {
+    const int64_t row = panel * kPanel + j;
+    const T* from = storage + panel * kPanel * depth;
+    for (int64_t p = 0; p < k && row < n; ++p) weight[row * k + p] = simd::load(from + panel_index<T>(j, p));
+  });
+}
+
+/// sums [kRows, 64] = a [kRows, depth] times one panel; a in fp32.
+template <int kRows, typename Isa>
+[[gnu::always_inline]] inline void multiply_panel(const float* a, const float* panel, int64_t depth,
+                                                  float (*sums)[kPanel]) {
+  float local[kRows][kPanel] = {};
+  for (int64_t p = 0; p < depth; ++p) {
+    for (int row = 0; row < kRows; ++row) {
+      const float x = a[row * depth + p];
+#pragma omp simd
+      for (int64_t j = 0; j < kPanel; ++j) {
+        local[row][j] = Isa::multiply_add(x, panel[p * kPanel + j], local[row][j]);
+      }
+    }
+  }
+  for (int row = 0; row < kRows; ++row) std::copy(local[row], local[row] + kPanel, sums[row]);
+}
+
+template <int kRows, typename Isa>
+[[gnu::always_inline]] inline void multiply_panel(const float* a, const BF16* panel, int64_t depth,
+                                                  float (*sums)[kPanel]) {
+  const auto* pairs = reinterpret_cast<const uint32_t*>(panel);
+  float local[kRows][kPanel] = {};
+  for (int64_t p = 0; p < depth; p += 2) {
+    for (int row = 0; row < kRows; ++row) {
+      const float x0 = a[row * depth + p], x1 = a[row * depth + p + 1];
+#pragma omp simd
+      for (int64_t j = 0; j < kPanel; ++j) {
+        const uint32_t pair = pairs[p / 2 * kPanel + j];
+        const float sum = Isa::multiply_add(x0, std::bit_cast<float>(pair << 16), local[row][j]);
+        local[row][j] = Isa::multiply_add(x1, std::bit_cast<float>(pair & 0xffff0000u), sum);
+      }
+    }
+  }
+  for (int row = 0; row < kRows; ++row) std::copy(local[row], local[row] + kPanel, sums[row]);
+}
+
+/// The same with a in bf16, two steps of k in one instruction.
+template <int kRows>
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16"))) void dot_panel(const BF16* a,
+                                                                               const BF16* panel,
+                                                                               int64_t depth,
+                                                                               float (*sums)[kPanel]) {
+  constexpr int64_t kAhead = 1024;  // elements: far enough to hide memory
+  __m512 local[kRows][4] = {};
+  for (int64_t p = 0; p < depth; p += 2) {
+    const BF16* from = panel + p * kPanel;
+    __m512bh weight[4];
+    for (int j = 0; j < 4; ++j) {
+      __builtin_prefetch(from + kAhead + j * 32);
+      weight[j] = reinterpret_cast<__m512bh>(_mm512_loadu_si512(from + j * 32));
+    }
+    for (int row = 0; row < kRows; ++row) {
+      int32_t pair;
+      std::memcpy(&pair, a + row * depth + p, sizeof(pair));
+      const auto x = reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair));
+      for (int j = 0; j < 4; ++j) local[row][j] = _mm512_dpbf16_ps(local[row][j], weight[j], x);
+    }
+  }
+  for (int row = 0; row < kRows; ++row) {
+    for (int j = 0; j < 4; ++j) _mm512_storeu_ps(sums[row] + 16 * j, local[row][j]);
+  }
+}
+
+bool has_bf16_dot() { return cpu_level() == CpuLevel::kAvx512 && __builtin_cpu_supports("avx512bf16"); }
+
+/// Chooses the kernel by the type of a: bf16 for the dot instruction, fp32 for the others.
+template <int kRows, typename T>
+void multiply_rows(CpuLevel level, const float* a, const T* panel, int64_t depth, float (*sums)[kPanel]) {
+  simd::run_at(
+      level, [=](auto isa) __attribute__((always_inline)) {
+        multiply_panel<kRows, decltype(isa)>(a, panel, depth, sums);
+      });
+}
+template <int kRows>
+void multiply_rows(CpuLevel, const BF16* a, const BF16* panel, int64_t depth, float (*sums)[kPanel]) {
+  dot_panel<kRows>(a, panel, depth, sums);
+}
+
+template <typename A, typename T>
+void multiply_some_rows(CpuLevel level, int64_t rows, const A* a, const T* panel, int64_t depth,
+                        float (*sums)[kPanel]) {
+  if (rows >= 4) return multiply_rows<4>(level, a, panel, depth, sums);
+  if (rows == 3) return multiply_rows<3>(level, a, panel, depth, sums);
+  if (rows == 2) return multiply_rows<2>(level, a, panel, depth, sums);
+  multiply_rows<1>(level, a, panel, depth, sums);
+}
+
+template <typename C, typename Bias>
+void write_sums(const float* sums, const Bias* bias, C* c, int64_t count) {
+  for (int64_t j = 0; j < count; ++j) {
+    simd::store(c + j, sums[j] + (bias == nullptr ? 0.0f : simd::load(bias + j)));
+  }
+}
+
+/// a [m, depth] padded with zeros; T is the type of weight and bias.
+template <typename A, typename T, typename C>
+void stream_panels(const PackedMatmulArgs& args, const A* a, const T* bias, C* c) {
+  const int64_t n = args.weight->rows(), depth = padded_depth(args.weight->columns(), dtype_of<T>());
+  const int64_t m = rows_of("c", args.c);
+  const T* storage = args.weight->storage().data<T>();
+  const CpuLevel level = cpu_level();
+  const int64_t grain = std::max<int64_t>(1, simd::kFlatGrain / (kPanel * depth));
+  parallel_for((n + kPanel - 1) / kPanel, grain, [=](int64_t begin, int64_t end) {
+    float sums[kRowTile][kPanel];
+    for (int64_t panel = begin; panel < end; ++panel) {
+      const int64_t first = panel * kPanel, count = std::min(kPanel, n - first);
+      for (int64_t row = 0; row < m; row += kRowTile) {
+        const int64_t rows = std::min<int64_t>(kRowTile, m - row);
+        multiply_some_rows(level, rows, a + row * depth, storage + first * depth, depth, sums);
+        for (int64_t i = 0; i < rows; ++i) {
+          write_sums(sums[i], bias == nullptr ? nullptr : bias + first, c + (row + i) * n + first, count);
+        }
+      }
+    }
+  });
+}
+
+/// a widened or copied to [m, depth], zeros at the end of each row.
+template <typename From, typename To>
+void pad_rows(const From* a, int64_t m, int64_t k, int64_t depth, To* padded) {
+  for (int64_t row = 0; row < m; ++row) {
+    for (int64_t p = 0; p < depth; ++p) {
+      simd::store(padded + row * depth + p, p < k ? simd::load(a + row * k + p) : 0.0f);
+    }
+  }
+}
+
+void multiply_few_rows(DeviceContext& device, const PackedMatmulArgs& args) {
+  const int64_t m = rows_of("c", args.c), k = args.weight->columns(), depth = padded_depth(k, args.a.dtype());
+  const DType dtype = args.a.dtype();
+  const DType padded_dtype = dtype == DType::kBF16 && has_bf16_dot() ? DType::kBF16 : DType::kF32;
+  Tensor padded(device.memory(), {m, depth}, padded_dtype, MemoryTag::kWorkspace);
+  if (device.meta()) return;
+  const auto run = [&](auto a_type, auto weight_type, auto c_type) {
+    using A = decltype(a_type);
+    using T = decltype(weight_type);
+    using C = decltype(c_type);
+    A* a = padded.view().data<A>();
+    pad_rows(args.a.data<T>(), m, k, depth, a);
+    stream_panels(args, a, args.bias ? args.bias.data<T>() : nullptr, args.c.data<C>());
+  };
+  if (dtype == DType::kF32) return run(float{}, float{}, float{});
+  dispatch_float(args.c.dtype(), [&](auto c_type) {
+    padded_dtype == DType::kBF16 ? run(BF16{}, BF16{}, c_type) : run(float{}, BF16{}, c_type);
+  });
+}
+
+void multiply_blocked(DeviceContext& device, const PackedMatmulArgs& args) {
+  const auto product = find_product({.m = rows_of("c", args.c),
+                                     .n = args.weight->rows(),
+                                     .k = args.weight->columns(),
+                                     .layout = WeightLayout::kPanels,
+                                     .input = args.a.dtype(),
+                                     .output = args.c.dtype(),
+                                     .bias = static_cast<bool>(args.bias),
+                                     .threads = num_threads()});
+  const Buffer scratch = device.memory().allocate(product->scratch_bytes(), MemoryTag::kWorkspace);
+  if (device.meta()) return;
+  product->run(args.a.raw(), args.weight->storage().raw(), args.bias.raw(), args.c.raw(), scratch.data());
+}
+
+Tensor widened(DeviceContext& device, const ConstTensorView& x) {
+  if (!x) return {};
+  Tensor wide(device.memory(), x.shape(), DType::kF32, MemoryTag::kWorkspace);
+  convert(device, x, wide.view());
+  return wide;
+}
+
+/// Where the library has no blocked layouts: through a plain fp32 copy of the weight.
+void multiply_unpacked(DeviceContext& device, const PackedMatmulArgs& args) {
+  const int64_t n = args.weight->rows(), k = args.weight->columns();
+  Tensor weight(device.memory(), {n, k}, DType::kF32, MemoryTag::kWorkspace);
+  const Tensor a = widened(device, args.a), bias = widened(device, args.bias);
+  Tensor c(device.memory(), args.c.shape(), DType::kF32, MemoryTag::kWorkspace);
+  if (!device.meta()) {
+    dispatch_float(args.weight->dtype(), [&](auto element) {
+      unpack(args.weight->storage().data<decltype(element)>(), n, k, weight.view().data<float>());
+    });
+  }
+  matmul(device,
+         {.a = a.view(), .b = weight.view(), .transpose_b = true, .c = c.view(), .bias = bias.view()});
+  convert(device, c.view(), args.c);
+}
+
+}  // namespace
+
+PackedWeight::PackedWeight(DeviceContext& device, const ConstTensorView& weight)
+    : n_(rows_of("weight", weight)), k_(columns_of("weight", weight)) {
+  check_float("weight", weight);
+  const DType dtype = weight.dtype() == DType::kBF16 ? DType::kBF16 : DType::kF32;
+  const Shape shape{(n_ + kPanel - 1) / kPanel, padded_depth(k_, dtype), kPanel};
+  storage_ = Tensor(device.memory(), shape, dtype, MemoryTag::kParameters);
+  if (device.meta()) return;
+  dispatch_float(weight.dtype(), [&](auto from) {
+    using From = decltype(from);
+    using To = std::conditional_t<std::is_same_v<From, BF16>, BF16, float>;
+    pack(weight.data<From>(), n_, k_, storage_.view().data<To>());
+  });
+}
+
+void matmul(DeviceContext& device, const PackedMatmulArgs& args) {
+  ALEPH_CHECK(args.weight != nullptr && *args.weight, "no weight");
+  const int64_t n = args.weight->rows(), k = args.weight->columns();
+  check_dtype("a", args.a, args.weight->dtype());
+  if (args.c.dtype() != DType::kF32) check_dtype("c", args.c, args.a.dtype());
+  ALEPH_CHECK(columns_of("a", args.a) == k && columns_of("c", args.c) == n &&
+                  rows_of("a", args.a) == rows_of("c", args.c),
+              "c {} = a {} times a packed weight [{}, {}] transposed", args.c.shape().to_string(),
+              args.a.shape().to_string(), n, k);
+  if (args.bias) check_vector("bias", args.bias, n, args.a.dtype());
+  const int64_t m = rows_of("c", args.c);
+  if (m == 0) return;
+  if (m <= kFewRows) return multiply_few_rows(device, args);
+  cpu_level() == CpuLevel::kAvx512 ? multiply_blocked(device, args) : multiply_unpacked(device, args);
+}
+
+}  // namespace aleph::kernels
