@@ -5,7 +5,6 @@
 //   attention_bench [--threads N] [--seconds S] [--json FILE]
 
 #include <fmt/format.h>
-#include <omp.h>
 
 #include <algorithm>
 #include <chrono>
@@ -13,11 +12,12 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "aleph/base/json.h"
+#include "aleph/base/parallel.h"
 #include "aleph/base/random.h"
 #include "aleph/kernels/attention/attention.h"
 #include "aleph/kernels/simd/simd.h"
@@ -140,17 +140,17 @@ class Report {
   }
   void write(const Options& options) const {
     if (options.json.empty()) return;
-    const nlohmann::json document = {{"benchmark", "attention"},
-                                     {"threads", options.threads},
-                                     {"cpu_level", cpu_level_name(cpu_level())},
-                                     {"results", results_}};
+    const aleph::Json document = {{"benchmark", "attention"},
+                                  {"threads", options.threads},
+                                  {"cpu_level", cpu_level_name(cpu_level())},
+                                  {"results", results_}};
     std::ofstream file(options.json);
     file << document.dump(2) << "\n";
     if (!file.flush()) throw Error(options.json, "a write error", "a file that can be written");
   }
 
  private:
-  nlohmann::json results_ = nlohmann::json::array();
+  aleph::Json results_ = aleph::Json::array();
 };
 
 void run_training(DeviceContext& device, const Case& c, const Options& options, Report& report) {
@@ -220,7 +220,7 @@ Options parse(int argc, char** argv) {
 
 void run(int argc, char** argv) {
   const Options options = parse(argc, argv);
-  omp_set_num_threads(options.threads);
+  aleph::set_num_threads(options.threads);
   fmt::print("attention, {} threads, {}\n", options.threads, cpu_level_name(cpu_level()));
   DeviceContext device({});
   Report report;

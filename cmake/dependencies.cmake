@@ -8,8 +8,12 @@ find_package(ICU REQUIRED COMPONENTS uc)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 
-# Debian's oneDNN ships a CMake package under the name dnnl.
-find_package(dnnl REQUIRED CONFIG)
+# Debian's own CMake package of oneDNN insists on OpenCL, which nothing here uses: look for header and library.
+find_path(DNNL_INCLUDE_DIR dnnl.hpp REQUIRED)
+find_library(DNNL_LIBRARY dnnl REQUIRED)
+add_library(DNNL::dnnl UNKNOWN IMPORTED)
+set_target_properties(DNNL::dnnl PROPERTIES IMPORTED_LOCATION ${DNNL_LIBRARY}
+  INTERFACE_INCLUDE_DIRECTORIES ${DNNL_INCLUDE_DIR})
 
 set(ALEPH_URING_LIBS "")
 if(ALEPH_IO_URING)

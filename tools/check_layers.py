@@ -67,6 +67,8 @@ def vendor_violation(path, folder, header):
 
 def project_violation(root, folder, header):
     target = pathlib.PurePosixPath(header)
+    if folder in OUTSIDE and target.parts[0] == folder:
+        return None if (root / header).is_file() else f'"{header}": no such file'
     if target.parts[0] != "aleph" or len(target.parts) < 3:
         return f'"{header}": include by full path, "aleph/FOLDER/..."'
     to = target.parts[1]

@@ -68,6 +68,13 @@ class CheckLayersTest(unittest.TestCase):
             self.assertEqual(len(self.check(path, "#include <dnnl.hpp>")), 1, path)
             (self.root / path).unlink()
 
+    def test_outside_folders_share_headers_of_their_own(self):
+        self.write("bench/bench.h")
+        self.assertEqual(self.check("bench/x.cc", '#include "bench/bench.h"'), [])
+        self.assertEqual(len(self.check("bench/x.cc", '#include "bench/none.h"')), 1)
+        (self.root / "bench/x.cc").unlink()
+        self.assertEqual(len(self.check("aleph/nn/x.cc", '#include "bench/bench.h"')), 1)
+
     def test_only_tests_include_googletest(self):
         self.assertEqual(self.check("aleph/nn/x_test.cc", "#include <gtest/gtest.h>"), [])
         self.assertEqual(self.check("tests/helper.h", "#include <gmock/gmock.h>"), [])

@@ -9,8 +9,11 @@
 
 namespace aleph {
 
-/// Number of threads parallel loops use; set once by the program from --threads.
+/// Number of threads parallel loops use, oneDNN's included.
 inline int num_threads() { return omp_get_max_threads(); }
+
+/// For loops that this thread starts from now on. The program calls it once, from --threads.
+inline void set_num_threads(int threads) { omp_set_num_threads(threads); }
 
 /// Calls `body(begin, end)` on disjoint ranges that cover [0, n), in parallel, each a multiple of `grain`
 /// long except the last. Blocks until all are done and rethrows the first exception. A body must not depend
