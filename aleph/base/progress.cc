@@ -51,14 +51,13 @@ std::string cut(std::string text, int columns) {
   return text;
 }
 
-// One column is left free: a full line would wrap, and the next one could not rewrite it.
+}  // namespace
+
 int terminal_columns() {
   winsize size = {};
   if (::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col < 2) return 79;
   return size.ws_col - 1;
 }
-
-}  // namespace
 
 void SmoothedRate::add(double items, double seconds) {
   if (seconds <= 0) return;

@@ -41,6 +41,10 @@ struct ProgressLine {
 /// (0: uncut). Pure.
 std::string format_progress(const ProgressLine& line, int columns = 0);
 
+/// Columns a rewritten line may fill on the terminal of standard error, 79 where nobody says. One is left
+/// free: a full line would wrap, and the next one could not rewrite it.
+int terminal_columns();
+
 /// Shows the progress of one piece of work on a console: at most ten times a second on a terminal, every five
 /// seconds elsewhere. Cheap to update from an inner loop. One thread; the console must outlive it.
 class Progress {
