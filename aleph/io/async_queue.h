@@ -48,6 +48,7 @@ class AsyncQueue {
     int64_t reads = 0, writes = 0;  ///< requests finished without error
     int64_t bytes_read = 0, bytes_written = 0;
     double wait_seconds = 0;  ///< how long callers stood in wait and drain
+    double busy_seconds = 0;  ///< how long some request was under way
   };
 
   AsyncQueue() : AsyncQueue(Options{}) {}

@@ -3,14 +3,12 @@
 #include <algorithm>
 #include <utility>
 
-#include "aleph/base/clock.h"
-
 namespace aleph::io {
 
 void BlockQueue::add(std::vector<Block> blocks) {
   {
     std::lock_guard lock(mutex_);
-    ++open_requests_;
+    if (open_requests_++ == 0) busy_.restart();
     for (Block& block : blocks) waiting_.push_back(std::move(block));
   }
   if (blocks.size() > 1)
@@ -56,7 +54,7 @@ void BlockQueue::finish(const Block& block, std::exception_ptr failure) {
     failed_.push_back(block.request);
   }
   if (--request.open_blocks > 0) return;
-  --open_requests_;
+  if (--open_requests_ == 0) stats_.busy_seconds += busy_.seconds();
   if (!request.failure) {
     const bool read = request.direction == Direction::kRead;
     ++(read ? stats_.reads : stats_.writes);

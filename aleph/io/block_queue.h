@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "aleph/base/clock.h"
 #include "aleph/io/async_queue.h"
 #include "aleph/io/transfer.h"
 
@@ -62,6 +63,7 @@ class BlockQueue {
   std::condition_variable finished_;
   std::deque<Block> waiting_;                     // guarded by mutex_
   int64_t open_requests_ = 0;                     // guarded by mutex_
+  Stopwatch busy_;                                // since open_requests_ left 0; guarded by mutex_
   bool stopped_ = false;                          // guarded by mutex_
   std::vector<std::shared_ptr<Request>> failed_;  // not yet thrown; guarded by mutex_
   AsyncQueue::Stats stats_;                       // guarded by mutex_
