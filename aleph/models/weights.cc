@@ -133,26 +133,6 @@ class TensorPieces {
   std::vector<std::byte> buffer_;
 };
 
-void write_weights(const WriteModelArgs& args, const ParameterValues& values) {
-  const std::vector<TensorBinding> bindings = checkpoint_map(*args.spec);
-  std::vector<checkpoint::TensorEntry> entries;
-  std::unordered_map<std::string, std::vector<TensorBinding>> by_parameter;
-  for (const TensorBinding& binding : bindings) {
-    entries.push_back({binding.checkpoint_name, args.dtype, binding.checkpoint_shape});
-    by_parameter[binding.parameter].push_back(binding);
-  }
-  checkpoint::ModelWriter writer(args.directory, entries);
-  TensorPieces pieces(writer, args.dtype);
-  for (const NamedShape& parameter : parameter_shapes(*args.spec)) {
-    const ConstTensorView view = values(parameter.name);
-    ALEPH_CHECK(view.elements() == parameter.shape.elements(), "'{}' is {}, expected {}", parameter.name,
-                view.shape().to_string(), parameter.shape.to_string());
-    for (const TensorBinding& binding : by_parameter[parameter.name])
-      pieces.write(binding, view.reshape(parameter.shape));
-  }
-  writer.finish();
-}
-
 Json made_generation_config(const TransformerSpec& spec) {
   Json config = {{"_from_model_config", true}};
   if (spec.bos_id) config["bos_token_id"] = *spec.bos_id;
@@ -181,8 +161,42 @@ nlohmann::json saved_config(const nlohmann::json& config, const TransformerSpec&
   return saved;
 }
 
-void write_model(const WriteModelArgs& args, const ParameterValues& values) {
-  write_weights(args, values);
+struct ModelSaver::State {
+  explicit State(const WriteModelArgs& a)
+      : args(a), writer(a.directory, entries()), pieces(writer, a.dtype) {}
+
+  std::vector<checkpoint::TensorEntry> entries() {
+    std::vector<checkpoint::TensorEntry> all;
+    for (const TensorBinding& binding : checkpoint_map(*args.spec)) {
+      all.push_back({binding.checkpoint_name, args.dtype, binding.checkpoint_shape});
+      bindings[binding.parameter].push_back(binding);
+    }
+    for (const NamedShape& parameter : parameter_shapes(*args.spec)) shapes[parameter.name] = parameter.shape;
+    return all;
+  }
+
+  WriteModelArgs args;
+  std::unordered_map<std::string, std::vector<TensorBinding>> bindings;  // by parameter
+  std::unordered_map<std::string, Shape> shapes;                         // by parameter
+  checkpoint::ModelWriter writer;
+  TensorPieces pieces;
+};
+
+ModelSaver::ModelSaver(const WriteModelArgs& args) : state_(std::make_unique<State>(args)) {}
+ModelSaver::~ModelSaver() = default;
+
+void ModelSaver::write(const std::string& parameter, const ConstTensorView& values) {
+  const auto shape = state_->shapes.find(parameter);
+  ALEPH_CHECK(shape != state_->shapes.end(), "no parameter '{}'", parameter);
+  ALEPH_CHECK(values.elements() == shape->second.elements(), "'{}' is {}, expected {}", parameter,
+              values.shape().to_string(), shape->second.to_string());
+  for (const TensorBinding& binding : state_->bindings[parameter])
+    state_->pieces.write(binding, values.reshape(shape->second));
+}
+
+void ModelSaver::finish() {
+  const WriteModelArgs& args = state_->args;
+  state_->writer.finish();
   const std::filesystem::path kept = args.source / "generation_config.json";
   const bool keep = !args.source.empty() && std::filesystem::exists(kept);
   io::write_file_atomically(
@@ -190,6 +204,13 @@ void write_model(const WriteModelArgs& args, const ParameterValues& values) {
       keep ? io::read_file(kept, 1 << 20) : made_generation_config(*args.spec).dump(2) + "\n");
   io::write_file_atomically(args.directory / "config.json",
                             saved_config(*args.config, *args.spec, args.dtype).dump(2) + "\n");
+}
+
+void write_model(const WriteModelArgs& args, const ParameterValues& values) {
+  ModelSaver saver(args);
+  for (const NamedShape& parameter : parameter_shapes(*args.spec))
+    saver.write(parameter.name, values(parameter.name));
+  saver.finish();
 }
 
 }  // namespace aleph::models

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <unordered_map>
@@ -60,9 +61,6 @@ class WeightSource final : public ParameterReader {
   DType stored_dtype_ = DType::kF32;
 };
 
-/// Gives the values of one parameter: fp32, bf16 or fp16; the view is used until the next call.
-using ParameterValues = std::function<ConstTensorView(const std::string& parameter)>;
-
 struct WriteModelArgs {
   std::filesystem::path directory;
   const TransformerSpec* spec = nullptr;
@@ -70,12 +68,31 @@ struct WriteModelArgs {
   DType dtype = DType::kF32;               ///< of the saved tensors
   std::filesystem::path source;            ///< directory whose generation_config.json is kept; may be empty
 };
-/// Writes weights, config.json and generation_config.json so that transformers loads them. Asks for the
-/// parameters in the order of parameter_shapes, each once, and keeps a few megabytes. Throws Error when the
-/// disk is full or cannot be written.
+/// Writes a model directory so that transformers loads it. Weights stand under temporary names until finish.
+class ModelSaver {
+ public:
+  /// Takes the disk space. What `args` points to must live as long as the saver. Throws Error when the disk
+  /// is full or cannot be written.
+  explicit ModelSaver(const WriteModelArgs& args);
+  ~ModelSaver();
+
+  /// A whole parameter, fp32, bf16 or fp16; every parameter once, in any order. Keeps a few megabytes.
+  void write(const std::string& parameter, const ConstTensorView& values);
+  /// Weights, config.json and generation_config.json are there when it returns.
+  void finish();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// Gives the values of one parameter: fp32, bf16 or fp16; the view is used until the next call.
+using ParameterValues = std::function<ConstTensorView(const std::string& parameter)>;
+
+/// ModelSaver for all parameters in the order of parameter_shapes.
 void write_model(const WriteModelArgs& args, const ParameterValues& values);
 
-/// The config.json that write_model writes: that of the model with the dtype that was saved, and the class
+/// The config.json that is saved: that of the model with the dtype that was saved, and the class
 /// that loads it where it names none.
 nlohmann::json saved_config(const nlohmann::json& config, const TransformerSpec& spec, DType dtype);
 
