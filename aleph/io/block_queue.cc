@@ -99,7 +99,9 @@ void BlockQueue::drain() {
 
 AsyncQueue::Stats BlockQueue::stats() const {
   std::lock_guard lock(mutex_);
-  return stats_;
+  AsyncQueue::Stats stats = stats_;
+  if (open_requests_ > 0) stats.busy_seconds += busy_.seconds();
+  return stats;
 }
 
 }  // namespace aleph::io
