@@ -1,0 +1,64 @@
+#include "aleph/train/model_setup.h"
+
+#include "aleph/base/json.h"
+#include "aleph/checkpoint/model_files.h"
+#include "aleph/io/file.h"
+#include "aleph/models/registry.h"
+#include "aleph/models/weights.h"
+
+namespace aleph::train {
+
+namespace {
+
+constexpr int64_t kMaxConfigBytes = int64_t{16} << 20;
+
+}  // namespace
+
+ModelSetup read_model_setup(const TrainConfig& config) {
+  const bool random = config.model.empty();
+  const std::filesystem::path file = random ? config.init_config : config.model / "config.json";
+  ModelSetup setup{.config = io::read_file(file, kMaxConfigBytes), .spec = {}, .directory = config.model};
+  setup.spec = models::read_spec(parse_json(setup.config, file.string()), file.string());
+  return setup;
+}
+
+nn::Model::Options model_options(const models::TransformerSpec& spec, int64_t seq_len) {
+  const int64_t positions = spec.embedding.learned_positions;
+  if (positions > 0 && seq_len > positions)
+    throw Error("--seq-len", std::to_string(seq_len),
+                fmt::format("at most {}, the positions of the model", positions));
+  return {.embedding = spec.embedding, .blocks = spec.blocks, .head = spec.head, .max_seq = seq_len};
+}
+
+void load_weights(const ModelSetup& setup, zero::Engine& engine, DeviceContext& device, uint64_t seed,
+                  Console& console) {
+  if (setup.directory.empty()) return engine.load_parameters(zero::Engine::random_initializer(device, seed));
+  const models::WeightSource source = models::WeightSource::open(setup.directory, setup.spec);
+  for (const std::string& note : source.notes()) console.line("note: " + note);
+  engine.load_parameters([&](const autograd::Parameter& parameter, const TensorView& values) {
+    source.read(parameter.name, values);
+    source.release(parameter.name);
+  });
+}
+
+void save_model(const SaveModelArgs& args) {
+  const Json config = parse_json(args.setup.config, "config.json");
+  models::ModelSaver saver({.directory = args.output,
+                            .spec = &args.setup.spec,
+                            .config = &config,
+                            .dtype = args.dtype,
+                            .source = args.setup.directory});
+  args.engine.for_each_parameter([&](const autograd::Parameter& parameter, const ConstTensorView& values) {
+    saver.write(parameter.name, values);
+  });
+  saver.finish();
+  checkpoint::copy_tokenizer_files(args.tokenizer, args.output);
+}
+
+int64_t model_state_bytes(const models::TransformerSpec& spec, DType dtype, const optim::UpdateRule& rule) {
+  const auto fp32_states =
+      static_cast<int64_t>(rule.state_names().size()) + 1 + (dtype == DType::kF32 ? 0 : 1);
+  return models::parameter_count(spec) * (dtype_bytes(dtype) + 4 * fp32_states);
+}
+
+}  // namespace aleph::train

@@ -1,0 +1,40 @@
+// What a run used: peak bytes per tier and purpose, bytes moved and time lost per kind of state.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "aleph/zero/home.h"
+
+namespace aleph::train {
+
+inline constexpr size_t kMemoryTiers = 3;
+
+/// Peak bytes of the tiers, in the order of MemoryTier.
+struct MemoryPeaks {
+  std::array<int64_t, kMemoryTiers> total{};
+  std::array<std::array<int64_t, kMemoryTags>, kMemoryTiers> by_tag{};
+
+  int64_t of(MemoryTier tier) const { return total[static_cast<size_t>(tier)]; }
+};
+MemoryPeaks read_peaks(DeviceContext& device, const MemoryLedger& nvme);
+
+/// By StateKind.
+using IoStats = std::array<zero::HomeStats, zero::kStateKinds>;
+/// What came on top of `before`.
+IoStats io_since(const IoStats& now, const IoStats& before);
+/// Sums over all kinds.
+zero::HomeStats io_total(const IoStats& stats);
+
+/// Seconds of everything a run does, summed over its steps.
+struct RunTimes {
+  double data = 0;  ///< filling batches
+  double forward = 0, backward = 0;
+  double norm = 0;  ///< gradient norm and overflow check
+  double update = 0;
+  double evaluation = 0;
+  double checkpoints = 0;
+  double steps = 0;  ///< whole training steps: data to update
+};
+
+}  // namespace aleph::train

@@ -1,0 +1,40 @@
+// The machine as one rank of a run sees it: device, books, swap files, communicator.
+#pragma once
+
+#include <memory>
+
+#include "aleph/comm/communicator.h"
+#include "aleph/train/config.h"
+#include "aleph/zero/engine.h"
+
+namespace aleph::train {
+
+/// Outlives the engine and everything else that computes.
+class Runtime {
+ public:
+  /// Sets the number of threads and takes the budgets of `config`. Throws Error for what this build cannot
+  /// do.
+  explicit Runtime(const TrainConfig& config);
+
+  /// Swap files in `config`'s NVMe directories, or in OUTPUT/swap where none is given. Throws Error naming
+  /// the directory that cannot be used. Does nothing where `placement` needs none.
+  void open_swap(const TrainConfig& config, const zero::Placement& placement);
+
+  /// Counts host memory that no pool hands out. Throws Error where it exceeds the budget.
+  void book_host(int64_t bytes) { device_.host_memory().ledger().add(bytes, MemoryTag::kWorkspace); }
+
+  DeviceContext& device() { return device_; }
+  const MemoryLedger& nvme() const { return nvme_; }
+  comm::Communicator& communicator() { return communicator_; }
+  zero::EngineContext engine_context();
+  /// Seconds in which at least one transfer to or from NVMe was under way.
+  double io_busy_seconds();
+
+ private:
+  DeviceContext device_;
+  MemoryLedger nvme_{MemoryTier::kNvme, 0};
+  comm::SelfCommunicator communicator_;
+  std::unique_ptr<zero::SwapSpace> swap_;
+};
+
+}  // namespace aleph::train

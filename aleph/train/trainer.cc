@@ -1,0 +1,284 @@
+#include "aleph/train/trainer.h"
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "aleph/base/clock.h"
+#include "aleph/base/interrupt.h"
+#include "aleph/base/text_util.h"
+#include "aleph/checkpoint/training_checkpoint.h"
+#include "aleph/train/evaluation.h"
+#include "aleph/train/metrics_log.h"
+#include "aleph/train/model_setup.h"
+#include "aleph/train/output_dir.h"
+#include "aleph/train/placement.h"
+#include "aleph/train/run_data.h"
+#include "aleph/train/run_report.h"
+#include "aleph/train/runtime.h"
+#include "aleph/train/step_reporter.h"
+#include "aleph/train/training_state.h"
+
+namespace aleph::train {
+
+namespace {
+
+/// min(1, limit / (norm + 1e-6)) as torch.nn.utils.clip_grad_norm_; 1 without a limit.
+double clip_factor(double norm, double limit) {
+  return limit > 0 ? std::min(1.0, limit / (norm + 1e-6)) : 1.0;
+}
+
+class Trainer {
+ public:
+  Trainer(const TrainConfig& config, Console& console);
+  Outcome run();
+
+ private:
+  bool already_finished();
+  void start();
+  void load_or_resume();
+  std::optional<std::filesystem::path> checkpoint_to_resume() const;
+
+  StepRecord step();
+  zero::LossSum backward();
+  void update(StepRecord& record);
+  void check_finite(const zero::GradientNorm& norm) const;
+  void apply(double gradient_scale, double learning_rate);
+
+  bool every(int64_t steps) const { return steps > 0 && state_.step % steps == 0; }
+  bool done() const { return state_.step >= data_.total_steps(); }
+  void evaluate_now();
+  void save_now();
+  void finish();
+  void report();
+
+  const TrainConfig& config_;
+  Console& console_;
+  OutputDir output_;
+  BatchShape batch_;
+  Runtime runtime_;
+  ModelSetup setup_;
+  RunData data_;
+  Fingerprint fingerprint_;
+  std::unique_ptr<optim::UpdateRule> rule_;
+  optim::Schedule schedule_;
+  StepReporter reporter_;
+  TrainingState state_;
+
+  std::unique_ptr<nn::Model> model_;
+  std::unique_ptr<zero::Engine> engine_;
+  std::unique_ptr<MetricsLog> log_;
+  std::vector<int32_t> rows_;  // of one micro-batch
+  std::optional<EvalRecord> last_eval_;
+  RunTotals totals_;
+  Stopwatch run_watch_;
+};
+
+Trainer::Trainer(const TrainConfig& config, Console& console)
+    : config_(config),
+      console_(console),
+      output_(config.save.output_dir),
+      batch_(resolve_batch(config, 1)),
+      runtime_(config),
+      setup_(read_model_setup(config)),
+      data_(config, setup_.spec, batch_, runtime_.communicator().size()),
+      fingerprint_(make_fingerprint(config, batch_, data_.train())),
+      rule_(make_update_rule(config)),
+      schedule_(make_schedule(config, data_.total_steps())),
+      reporter_(console, {.total_steps = data_.total_steps(), .every = config.log.steps}) {
+  state_.scaler = make_loss_scaler(config);
+  rows_.resize(static_cast<size_t>(batch_.micro_batch * config.data.seq_len));
+}
+
+Outcome Trainer::run() {
+  if (already_finished()) return Outcome::kFinished;
+  const InterruptGuard guard;
+  start();
+  while (!done()) {
+    const StepRecord record = step();
+    log_->step(record);
+    reporter_.step(record);
+    if (every(config_.data.eval_steps) && !done()) evaluate_now();
+    if (interrupted()) {
+      save_now();
+      console_.note("interrupted: saved step {} in {}", state_.step, output_.path().string());
+      return Outcome::kInterrupted;
+    }
+    if (every(config_.save.save_steps)) save_now();
+  }
+  finish();
+  return Outcome::kFinished;
+}
+
+bool Trainer::already_finished() {
+  const std::optional<FinishedRun> run = output_.finished();
+  if (!config_.save.resume || !run || run->steps < data_.total_steps()) return false;
+  console_.note("{} is finished: {} steps", output_.path().string(), run->steps);
+  return true;
+}
+
+void Trainer::start() {
+  const nn::Model::Options shape = model_options(setup_.spec, config_.data.seq_len);
+  const PlacementRequest request{config_,      shape, *rule_, batch_, runtime_.communicator().size(),
+                                 data_.bytes()};
+  const zero::Plan plan = plan_placement(request, console_);
+  runtime_.book_host(data_.bytes());
+  runtime_.open_swap(config_, plan.placement);
+  zero::EngineOptions options = engine_options(request);
+  options.placement = plan.placement;
+  model_ = std::make_unique<nn::Model>(runtime_.device(), shape);
+  engine_ = std::make_unique<zero::Engine>(runtime_.engine_context(), *model_, *rule_, options);
+  load_or_resume();
+  log_ = std::make_unique<MetricsLog>(config_.log.file, state_.step);
+  run_watch_.restart();
+}
+
+std::optional<std::filesystem::path> Trainer::checkpoint_to_resume() const {
+  if (!config_.save.resume) return std::nullopt;
+  if (!config_.save.resume_from.empty()) return config_.save.resume_from;
+  return checkpoint::newest_complete_checkpoint(output_.path());
+}
+
+void Trainer::load_or_resume() {
+  const std::optional<std::filesystem::path> checkpoint = checkpoint_to_resume();
+  if (checkpoint) {
+    load_checkpoint(*checkpoint, *engine_, state_, fingerprint_, console_);
+    console_.note("resumed from {} at step {}", checkpoint->string(), state_.step);
+  } else {
+    if (config_.save.resume)
+      console_.note("no complete checkpoint in {}: starting from the beginning", output_.path().string());
+    load_weights(setup_, *engine_, runtime_.device(), config_.seed, console_);
+  }
+  if (config_.save.overwrite && !checkpoint) output_.remove_results();
+  output_.reopen();
+}
+
+StepRecord Trainer::step() {
+  const Stopwatch watch;
+  const IoStats io_before = engine_->io_stats();
+  const double busy_before = runtime_.io_busy_seconds();
+  const zero::LossSum loss = backward();
+  StepRecord record{.step = state_.step + 1, .loss = loss.mean(), .tokens = data_.loader().tokens_per_step()};
+  update(record);
+  state_.step = record.step;
+  state_.loss = record.loss;
+  record.step_seconds = watch.seconds();
+  record.peaks = read_peaks(runtime_.device(), runtime_.nvme());
+  record.io = io_since(engine_->io_stats(), io_before);
+  record.io_busy_seconds = runtime_.io_busy_seconds() - busy_before;
+  totals_.add_step(record, engine_->times());
+  return record;
+}
+
+zero::LossSum Trainer::backward() {
+  comm::Communicator& ranks = runtime_.communicator();
+  zero::LossSum sum;
+  for (int64_t i = 0; i < batch_.gradient_accumulation; ++i) {
+    Stopwatch watch;
+    data_.loader().fill(state_.step, i, ranks.rank(), rows_);
+    totals_.times.data += watch.seconds();
+    const zero::LossSum part = engine_->backward(
+        {.ids = rows_, .targets = {}, .rows = batch_.micro_batch, .seq = config_.data.seq_len}, i,
+        state_.step * batch_.gradient_accumulation + i, static_cast<float>(state_.scaler.scale()));
+    sum.loss_sum += part.loss_sum;
+    sum.tokens += part.tokens;
+  }
+  return {ranks.all_reduce_sum(sum.loss_sum),
+          static_cast<int64_t>(ranks.all_reduce_sum(static_cast<double>(sum.tokens)))};
+}
+
+void Trainer::update(StepRecord& record) {
+  Stopwatch watch;
+  const double scale = state_.scaler.scale();
+  const zero::GradientNorm norm = engine_->gradient_norm(static_cast<float>(scale));
+  totals_.times.norm += watch.restart();
+  record.grad_norm = norm.norm;
+  record.learning_rate = schedule_.learning_rate(state_.updates + 1);
+  double unscale = 1;
+  if (config_.dtype == DType::kF16) {
+    const optim::ScaledStep scaled = state_.scaler.finish_step(norm.non_finite > 0);
+    record.loss_scale = scale;
+    record.skipped = scaled.skip;
+    unscale = scaled.inverse_scale;
+  } else {
+    check_finite(norm);
+  }
+  if (record.skipped)
+    engine_->skip_update();
+  else
+    apply(unscale * clip_factor(norm.norm, config_.grad_clip), record.learning_rate);
+  totals_.times.update += watch.seconds();
+}
+
+void Trainer::check_finite(const zero::GradientNorm& norm) const {
+  if (norm.non_finite == 0) return;
+  throw Error(
+      fmt::format("step {}: gradient of {}", state_.step + 1, norm.first_non_finite),
+      fmt::format("infinity or NaN ({} elements of all gradients)", norm.non_finite),
+      "finite gradients; a lower --lr, a longer --warmup, a smaller --grad-clip or --dtype fp32 may help");
+}
+
+void Trainer::apply(double gradient_scale, double learning_rate) {
+  ++state_.updates;
+  engine_->update({.step = state_.updates,
+                   .learning_rate = learning_rate,
+                   .weight_decay = config_.optimizer.weight_decay,
+                   .gradient_scale = static_cast<float>(gradient_scale),
+                   .betas = schedule_.betas(state_.updates)});
+}
+
+void Trainer::evaluate_now() {
+  if (data_.eval_loader() == nullptr) return;
+  last_eval_ = evaluate(*engine_, *data_.eval_loader(), config_.data.seq_len, data_.eval().tokens_per_byte());
+  last_eval_->step = state_.step;
+  log_->evaluation(*last_eval_);
+  reporter_.evaluation(*last_eval_);
+  totals_.times.evaluation += last_eval_->seconds;
+}
+
+void Trainer::save_now() {
+  const Stopwatch watch;
+  save_checkpoint(output_.path(), *engine_, state_, fingerprint_);
+  if (config_.save.save_total_limit > 0)
+    checkpoint::remove_old_checkpoints(output_.path(), config_.save.save_total_limit);
+  totals_.times.checkpoints += watch.seconds();
+}
+
+void Trainer::finish() {
+  evaluate_now();
+  const Stopwatch watch;
+  save_model({.setup = setup_,
+              .engine = *engine_,
+              .dtype = config_.dtype,
+              .tokenizer = tokenizer_directory(config_),
+              .output = output_.path()});
+  FinishedRun run{.steps = state_.step, .loss = state_.loss};
+  if (last_eval_) {
+    run.eval_loss = last_eval_->loss;
+    run.eval_nats_per_byte = last_eval_->nats_per_byte;
+  }
+  output_.finish(run);
+  totals_.times.checkpoints += watch.seconds();
+  report();
+}
+
+void Trainer::report() {
+  console_.finish();
+  totals_.seconds = run_watch_.seconds();
+  totals_.peaks = read_peaks(runtime_.device(), runtime_.nvme());
+  totals_.model_state_bytes = model_state_bytes(setup_.spec, config_.dtype, *rule_);
+  for (const std::string& line : summary_lines(totals_)) console_.line(line);
+  if (config_.log.profile)
+    for (const std::string& line : profile_lines(totals_)) console_.line(line);
+  console_.note("saved the model in {}", output_.path().string());
+}
+
+}  // namespace
+
+Outcome train(const TrainConfig& config, Console& console) {
+  OutputDir(config.save.output_dir).prepare(config);
+  return Trainer(config, console).run();
+}
+
+}  // namespace aleph::train

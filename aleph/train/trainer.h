@@ -1,0 +1,20 @@
+// A training run: everything `aleph train` does once its options are known.
+#pragma once
+
+#include <cstdint>
+
+#include "aleph/base/log.h"
+#include "aleph/train/config.h"
+
+namespace aleph::train {
+
+enum class Outcome : uint8_t {
+  kFinished,     ///< OUTPUT holds the model
+  kInterrupted,  ///< a signal came; OUTPUT holds a checkpoint of the last complete step
+};
+
+/// Trains. `config` has passed validate(). Throws Error for the world's faults; checkpoints that were
+/// complete before stay complete then.
+Outcome train(const TrainConfig& config, Console& console);
+
+}  // namespace aleph::train

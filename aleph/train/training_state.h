@@ -1,0 +1,43 @@
+// What a training checkpoint holds beside the states of the optimizer, and how both are saved and restored.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "aleph/base/log.h"
+#include "aleph/optim/loss_scaler.h"
+#include "aleph/train/config.h"
+#include "aleph/train/dataset.h"
+#include "aleph/zero/engine.h"
+
+namespace aleph::train {
+
+/// Where a run stands between two steps.
+struct TrainingState {
+  int64_t step = 0;     ///< steps done, skipped ones included: places the data and keys dropout
+  int64_t updates = 0;  ///< optimizer steps done: places the schedule and the bias correction
+  double loss = 0;      ///< of the last step
+  optim::LossScaler scaler = optim::LossScaler::unit();
+};
+
+/// What decides about the numbers of a run: two JSON objects, by flag.
+struct Fingerprint {
+  std::string fixed;  ///< must be the same to continue: what the states and the place in the data depend on
+  std::string other;  ///< may change, and the run says so
+};
+Fingerprint make_fingerprint(const TrainConfig& config, const BatchShape& batch, const TokenStream& data);
+/// Throws Error for a fixed value that differs from `saved`; notes other differences.
+void check_fingerprint(const Fingerprint& now, const nlohmann::json& saved, const std::string& object,
+                       Console& console);
+
+/// Writes OUTPUT/checkpoint-STEP; when it returns the checkpoint is complete.
+void save_checkpoint(const std::filesystem::path& output, zero::Engine& engine, const TrainingState& state,
+                     const Fingerprint& fingerprint);
+
+/// Restores engine and state. Throws Error where the checkpoint is damaged or belongs to another run.
+void load_checkpoint(const std::filesystem::path& directory, zero::Engine& engine, TrainingState& state,
+                     const Fingerprint& fingerprint, Console& console);
+
+}  // namespace aleph::train
