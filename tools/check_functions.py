@@ -133,45 +133,59 @@ def is_test(path):
     return path.stem.endswith(("_test", "testing")) or path.parts[0] == "tests"
 
 
+class Figures:
+    """Source and test lines by folder, and (length, place) of every function outside tests."""
+
+    def __init__(self):
+        self.source, self.test, self.lengths = {}, {}, []
+
+    def add(self, path, text):
+        folder = path.parts[1] if len(path.parts) > 2 and path.parts[0] == "aleph" else path.parts[0]
+        side = self.test if is_test(path) else self.source
+        side[folder] = side.get(folder, 0) + lines(text)
+        if not is_test(path):
+            self.lengths += [(last - first + 1, f"{path}:{first}") for first, last in functions(text)]
+
+    def ratio(self, folder=None):
+        folders = [folder] if folder else self.source.keys() | self.test.keys()
+        return sum(self.test.get(name, 0) for name in folders) / max(1, sum(self.source.get(name, 0) for name in folders))
+
+
 def measure(root):
-    """Source lines, test lines, and (length, place) of every function outside tests."""
-    source, test, lengths = 0, 0, []
+    figures = Figures()
     for top in ("aleph", "tests"):
         for path in sorted((root / top).rglob("*")):
-            if path.suffix not in (".h", ".cc", ".cu", ".cuh"):
-                continue
-            text = path.read_text(encoding="utf-8", errors="replace")
-            relative = path.relative_to(root)
-            if is_test(relative):
-                test += lines(text)
-                continue
-            source += lines(text)
-            lengths += [(last - first + 1, f"{relative}:{first}") for first, last in functions(text)]
-    return source, test, lengths
+            if path.suffix in (".h", ".cc", ".cu", ".cuh"):
+                figures.add(path.relative_to(root), path.read_text(encoding="utf-8", errors="replace"))
+    return figures
 
 
-def report(source, test, lengths, listed):
+def report(figures, listed):
     """Prints the figures; returns the names of those that are missed."""
-    sizes = sorted(length for length, _ in lengths) or [0]
-    median, long_ones = statistics.median(sizes), [item for item in lengths if item[0] > LONG]
-    share, ratio = len(long_ones) / len(sizes), test / max(1, source)
+    sizes = sorted(length for length, _ in figures.lengths) or [0]
+    median, long_ones = statistics.median(sizes), [item for item in figures.lengths if item[0] > LONG]
+    share = len(long_ones) / len(sizes)
     print(f"functions: {len(sizes)}, median {median:g} lines (at most {MAX_MEDIAN}), "
           f"p90 {sizes[len(sizes) * 9 // 10]}, longest {sizes[-1]}")
     print(f"functions over {LONG} lines: {len(long_ones)}, {100 * share:.1f} % (at most {100 * MAX_LONG_SHARE:g} %)")
-    print(f"lines: {source} source, {test} test, {ratio:.2f} test lines per source line (at least {MIN_TEST_RATIO})")
     for length, place in sorted(long_ones, reverse=True)[:listed]:
         print(f"  {place}: {length} lines")
+    print(f"lines: {sum(figures.source.values())} source, {sum(figures.test.values())} test, {figures.ratio():.2f} test "
+          f"lines per source line (at least {MIN_TEST_RATIO})")
+    for folder in sorted(figures.source, key=figures.ratio)[:listed]:
+        print(f"  {folder}: {figures.source[folder]} source, {figures.test.get(folder, 0)} test, "
+              f"{figures.ratio(folder):.2f}")
     missed = [("median", median > MAX_MEDIAN), ("long functions", share > MAX_LONG_SHARE),
-              ("tests", ratio < MIN_TEST_RATIO)]
+              ("tests", figures.ratio() < MIN_TEST_RATIO)]
     return [name for name, failed in missed if failed]
 
 
 def main(arguments):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("root", nargs="?", type=pathlib.Path, default=pathlib.Path(__file__).resolve().parent.parent)
-    parser.add_argument("--list", type=int, default=20, metavar="N", help="show the N longest over the limit")
+    parser.add_argument("--list", type=int, default=20, metavar="N", help="show at most N functions and folders")
     options = parser.parse_args(arguments)
-    missed = report(*measure(options.root), options.list)
+    missed = report(measure(options.root), options.list)
     if missed:
         print("check_functions: missed: " + ", ".join(missed))
     return 1 if missed else 0

@@ -47,9 +47,12 @@ class FunctionsTest(unittest.TestCase):
 
 class FiguresTest(unittest.TestCase):
     def judge(self, source, test, lengths):
+        figures = check_functions.Figures()
+        figures.source, figures.test = {"nn": source}, {"nn": test - 10, "tests": 10}
+        figures.lengths = [(length, f"x.cc:{i}") for i, length in enumerate(lengths)]
         output = io.StringIO()
         with contextlib.redirect_stdout(output):
-            missed = check_functions.report(source, test, [(length, f"x.cc:{i}") for i, length in enumerate(lengths)], 5)
+            missed = check_functions.report(figures, 5)
         return missed, output.getvalue()
 
     def test_accepts_small_and_tested(self):
@@ -72,7 +75,10 @@ class FiguresTest(unittest.TestCase):
             (root / "aleph/nn/x.cc").write_text("int f() {\n\n  return 1;\n}\n")
             (root / "aleph/nn/x_test.cc").write_text("TEST(A, B) {\n}\n")
             (root / "tests/y_test.cc").write_text("TEST(A, B) {}\n")
-            self.assertEqual(check_functions.measure(root), (3, 3, [(4, "aleph/nn/x.cc:1")]))
+            figures = check_functions.measure(root)
+        self.assertEqual((figures.source, figures.test), ({"nn": 3}, {"nn": 2, "tests": 1}))
+        self.assertEqual(figures.lengths, [(4, "aleph/nn/x.cc:1")])
+        self.assertEqual((figures.ratio(), figures.ratio("nn")), (1.0, 2 / 3))
 
 
 if __name__ == "__main__":
