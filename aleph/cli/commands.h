@@ -30,10 +30,10 @@ struct GenerateOptions {
   std::vector<std::string> prompts;  ///< of --prompt, or the whole --prompt-file as one
   int64_t max_tokens = 128;
   // Sampling. Not given: what the model's generation_config.json says where it samples, else greedy.
-  std::optional<double> temperature;  ///< 0: greedy
-  std::optional<int64_t> top_k;       ///< 0: off
-  std::optional<double> top_p;        ///< 1: off
-  std::optional<double> min_p;        ///< 0: off
+  std::optional<double> temperature;         ///< 0: greedy
+  std::optional<int64_t> top_k;              ///< 0: off
+  std::optional<double> top_p;               ///< 1: off
+  std::optional<double> min_p;               ///< 0: off
   std::optional<double> repetition_penalty;  ///< 1: off
   uint64_t seed = 0;
   std::vector<std::string> stop;
@@ -50,6 +50,7 @@ struct VerifyOptions {
   std::vector<std::filesystem::path> directories;
   DType dtype = DType::kF32;
   std::filesystem::path dump;  ///< empty: nothing is written
+  bool verbose = false;        ///< every gradient, not only the worst
   std::optional<int64_t> threads;
   bool quiet = false;
 };
