@@ -1,0 +1,97 @@
+#include "aleph/train/run_report.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace aleph::train {
+namespace {
+
+using ::testing::Contains;
+using ::testing::Each;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr auto kOptimizer = static_cast<size_t>(zero::StateKind::kOptimizer);
+
+RunTotals totals_of_two_steps() {
+  RunTotals totals;
+  StepRecord record{.step = 1, .tokens = 500, .step_seconds = 2};
+  record.io[kOptimizer] = {.read_bytes = 1 << 20, .written_bytes = 2 << 20, .stall_seconds = 0.25};
+  record.io_busy_seconds = 1;
+  totals.add_step(record, {.forward = 0.5, .backward = 1, .update = 0.25});
+  totals.add_step(record, {.forward = 0.5, .backward = 1, .update = 0.25});
+  totals.seconds = 5;
+  return totals;
+}
+
+TEST(RunReportTest, StepsAreSummed) {
+  const RunTotals totals = totals_of_two_steps();
+  EXPECT_EQ(totals.steps, 2);
+  EXPECT_EQ(totals.tokens, 1000);
+  EXPECT_EQ(totals.times.steps, 4);
+  EXPECT_EQ(totals.times.backward, 2);
+  EXPECT_EQ(totals.io[kOptimizer].read_bytes, 2 << 20);
+  EXPECT_EQ(totals.io[kOptimizer].stall_seconds, 0.5);
+  EXPECT_EQ(totals.io_busy_seconds, 2);
+}
+
+TEST(RunReportTest, HiddenShareIsWhatNobodyWaitedFor) {
+  RunTotals totals = totals_of_two_steps();
+  EXPECT_DOUBLE_EQ(hidden_io_share(totals), 0.75);
+  totals.io[kOptimizer].stall_seconds = 100;  // waits for something else count too
+  EXPECT_EQ(hidden_io_share(totals), 0);
+  EXPECT_EQ(hidden_io_share(RunTotals{}), 1);
+}
+
+TEST(RunReportTest, SummaryShowsTiersAndKinds) {
+  RunTotals totals = totals_of_two_steps();
+  totals.peaks.total = {3 << 20, 0, 5 << 20};
+  totals.peaks.by_tag[2][static_cast<size_t>(MemoryTag::kOptimizer)] = 5 << 20;
+  const std::vector<std::string> lines = summary_lines(totals);
+  EXPECT_THAT(lines.front(), HasSubstr("2 steps, 1000 tokens"));
+  EXPECT_THAT(lines.front(), HasSubstr("250 tokens/s"));
+  EXPECT_THAT(lines, Contains(HasSubstr("nvme         5.0 MiB   optimizer 5.0 MiB")));
+  EXPECT_THAT(lines, Contains(HasSubstr("2.0 MiB read")));
+  EXPECT_THAT(lines, Contains(HasSubstr("hidden behind compute: 75 % of 2.0 s")));
+}
+
+TEST(RunReportTest, WithoutMovesTheSummaryIsShort) {
+  EXPECT_THAT(summary_lines(RunTotals{.steps = 1}), Each(Not(HasSubstr("moved"))));
+}
+
+TEST(RunReportTest, ProfileAddsUpToTheStep) {
+  RunTotals totals = totals_of_two_steps();
+  totals.times.update = 0.5;  // what the trainer measured, the skipped steps included
+  const std::vector<std::string> lines = profile_lines(totals);
+  EXPECT_THAT(lines, Contains(AllOf(HasSubstr("backward"), HasSubstr("1.0000 s"), HasSubstr("50.0 %"))));
+  EXPECT_THAT(lines, Contains(AllOf(HasSubstr("other"), HasSubstr("0.2500 s"), HasSubstr("12.5 %"))));
+  EXPECT_THAT(lines, Contains(AllOf(HasSubstr("optimizer"), HasSubstr("0.2500 s"))));
+}
+
+TEST(RunStatsTest, DifferencesAndSumsAreByKind) {
+  IoStats before{}, now{};
+  before[0] = {.read_bytes = 1, .written_bytes = 2, .stall_seconds = 0.5};
+  now[0] = {.read_bytes = 4, .written_bytes = 2, .stall_seconds = 1};
+  now[3] = {.read_bytes = 5, .written_bytes = 6, .stall_seconds = 2};
+  const IoStats difference = io_since(now, before);
+  EXPECT_EQ(difference[0].read_bytes, 3);
+  EXPECT_EQ(difference[0].written_bytes, 0);
+  EXPECT_EQ(difference[0].stall_seconds, 0.5);
+  EXPECT_EQ(io_total(difference).read_bytes, 8);
+  EXPECT_EQ(io_total(difference).stall_seconds, 2.5);
+}
+
+TEST(RunStatsTest, PeaksComeFromTheLedgers) {
+  DeviceContext device(DeviceContext::Options{});
+  MemoryLedger nvme(MemoryTier::kNvme, 0);
+  nvme.add(100, MemoryTag::kOptimizer);
+  nvme.remove(60, MemoryTag::kOptimizer);
+  { const Buffer buffer = device.memory().allocate(4096, MemoryTag::kActivations); }
+  const MemoryPeaks peaks = read_peaks(device, nvme);
+  EXPECT_EQ(peaks.of(MemoryTier::kNvme), 100);
+  EXPECT_EQ(peaks.of(MemoryTier::kHost), 0);
+  EXPECT_EQ(peaks.by_tag[0][static_cast<size_t>(MemoryTag::kActivations)], 4096);
+}
+
+}  // namespace
+}  // namespace aleph::train
