@@ -40,9 +40,10 @@ class IncrementalDecoder {
   friend class Tokenizer;
   IncrementalDecoder(const TokenizerParts& parts, bool skip_special, bool lossless);
 
+  void push(int32_t id, std::string& out);
+
   const TokenizerParts* parts_;
   bool skip_special_;
-  bool lossless_;
   std::unique_ptr<DecodePipeline> pipeline_;
 };
 
@@ -88,6 +89,7 @@ class Tokenizer {
 
  private:
   explicit Tokenizer(std::unique_ptr<TokenizerParts> parts);
+  std::string decode_all(std::span<const int32_t> ids, bool skip_special, bool lossless) const;
 
   std::unique_ptr<TokenizerParts> parts_;
 };

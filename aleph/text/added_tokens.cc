@@ -1,0 +1,126 @@
+#include "aleph/text/added_tokens.h"
+
+#include <unicode/uchar.h>
+
+#include <algorithm>
+
+#include "aleph/text/utf8.h"
+
+namespace aleph::text {
+namespace {
+
+bool is_word(int32_t code) {
+  if (code < 0) return false;
+  return u_hasBinaryProperty(code, UCHAR_ALPHABETIC) || u_hasBinaryProperty(code, UCHAR_JOIN_CONTROL) ||
+         (U_GET_GC_MASK(code) & (U_GC_M_MASK | U_GC_ND_MASK | U_GC_PC_MASK)) != 0;
+}
+
+bool stands_alone(std::string_view text, const TokenTrie::Match& match) {
+  const bool word_before = match.begin > 0 && is_word(last_utf8(text.substr(0, match.begin)));
+  return !word_before && (match.end == text.size() || !is_word(utf8_at(text, match.end).code));
+}
+
+size_t space_begin(std::string_view text, size_t end) {
+  while (end > 0 && is_space(last_utf8(text.substr(0, end)))) {
+    --end;
+    while ((static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
+  }
+  return end;
+}
+
+size_t space_end(std::string_view text, size_t begin) {
+  while (begin < text.size() && is_space(utf8_at(text, begin).code))
+    begin += static_cast<size_t>(utf8_at(text, begin).length);
+  return begin;
+}
+
+}  // namespace
+
+void TokenTrie::insert(std::string_view text, int32_t id) {
+  if (!text.empty()) begins_[static_cast<uint8_t>(text[0])] = true;
+  uint32_t node = 0;
+  for (const char c : text) {
+    const auto next = static_cast<uint32_t>(nodes_.size());
+    const auto [child, fresh] = nodes_[node].children.emplace(c, next);
+    node = child->second;
+    if (fresh) nodes_.emplace_back();
+  }
+  if (node != 0 && nodes_[node].id < 0) nodes_[node].id = id;
+}
+
+std::optional<TokenTrie::Match> TokenTrie::find(std::string_view text, size_t from) const {
+  for (size_t begin = from; begin < text.size(); ++begin) {
+    if (!begins_[static_cast<uint8_t>(text[begin])]) continue;
+    std::optional<Match> longest;
+    uint32_t node = 0;
+    for (size_t i = begin; i < text.size(); ++i) {
+      const auto child = nodes_[node].children.find(text[i]);
+      if (child == nodes_[node].children.end()) break;
+      node = child->second;
+      if (nodes_[node].id >= 0) longest = Match{begin, i + 1, nodes_[node].id};
+    }
+    if (longest) return longest;
+  }
+  return std::nullopt;
+}
+
+AddedTokens::AddedTokens(const std::vector<AddedToken>& tokens, const Vocabulary& vocabulary,
+                         const Normalizer* normalizer) {
+  int64_t next = vocabulary.count();
+  for (const AddedToken& token : tokens) {
+    if (token.content.empty()) continue;
+    std::optional<int32_t> known = id(token.content);
+    if (!known) known = vocabulary.id(token.content);
+    const auto assigned = known ? *known : static_cast<int32_t>(next);
+    if (assigned >= next) next = assigned + 1;
+    ids_[token.content] = assigned;
+    special_[token.content] = special_[token.content] || token.special;
+    by_id_[assigned] = token;
+  }
+  for (const auto& [token_id, token] : by_id_) {
+    const bool changes = token.normalized && normalizer != nullptr;
+    TokenTrie& trie = token.normalized ? normalized_ : plain_;
+    trie.insert(changes ? normalizer->apply(token.content) : token.content, static_cast<int32_t>(token_id));
+  }
+}
+
+void AddedTokens::split(std::string_view text, bool normalized, bool parse_special,
+                        const PartSink& sink) const {
+  const TokenTrie& trie = normalized ? normalized_ : plain_;
+  size_t done = 0;
+  const auto emit_until = [&](size_t end) {
+    if (done < end) sink({text.substr(done, end - done), done, std::nullopt});
+  };
+  size_t from = 0;
+  while (!trie.empty()) {
+    const auto match = trie.find(text, from);
+    if (!match) break;
+    from = match->end;
+    const AddedToken& token = by_id_.at(match->id);
+    if (!parse_special && is_special(token.content)) continue;
+    if (token.single_word && !stands_alone(text, *match)) continue;
+    const size_t begin = token.lstrip ? std::max(space_begin(text, match->begin), done) : match->begin;
+    const size_t end = token.rstrip ? space_end(text, match->end) : match->end;
+    emit_until(begin);
+    sink({text.substr(begin, end - begin), begin, match->id});
+    done = end;
+  }
+  emit_until(text.size());
+}
+
+std::optional<int32_t> AddedTokens::id(std::string_view content) const {
+  const auto found = ids_.find(content);
+  return found == ids_.end() ? std::nullopt : std::optional(found->second);
+}
+
+const AddedToken* AddedTokens::token(int64_t id) const {
+  const auto found = by_id_.find(id);
+  return found == by_id_.end() ? nullptr : &found->second;
+}
+
+bool AddedTokens::is_special(std::string_view content) const {
+  const auto found = special_.find(content);
+  return found != special_.end() && found->second;
+}
+
+}  // namespace aleph::text

@@ -1,0 +1,240 @@
+#include "aleph/text/bpe_model.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <functional>
+#include <limits>
+
+#include "aleph/base/error.h"
+#include "aleph/base/text_util.h"
+#include "aleph/text/utf8.h"
+
+namespace aleph::text {
+namespace {
+
+constexpr size_t kShortPiece = 48;        // symbols; up to here looking at all ranks beats a heap
+constexpr size_t kKeptScratch = 1 << 20;  // entries; larger ones go back after use
+
+}  // namespace
+
+MergeTable::MergeTable(size_t count) {
+  const size_t slots = std::bit_ceil(2 * count + 2);
+  slots_.assign(slots, Slot{kEmpty, {kNoRank, -1}});
+  mask_ = slots - 1;
+  shift_ = 64 - std::countr_zero(slots);
+}
+
+void MergeTable::insert(int32_t left, int32_t right, const Merge& merge) {
+  const uint64_t key = key_of(left, right);
+  size_t i = slot_of(key);
+  while (slots_[i].key != kEmpty && slots_[i].key != key) i = (i + 1) & mask_;
+  slots_[i] = {key, merge};
+}
+
+size_t PieceCache::hash(std::string_view piece) {
+  uint64_t h = piece.size();
+  size_t i = 0;
+  for (; i + 8 <= piece.size(); i += 8) {
+    uint64_t word = 0;
+    std::memcpy(&word, piece.data() + i, 8);
+    h = (h ^ word) * 0x9e3779b97f4a7c15ull;
+    h ^= h >> 29;
+  }
+  uint64_t rest = 0;
+  std::memcpy(&rest, piece.data() + i, piece.size() - i);
+  h = (h ^ rest) * 0xbf58476d1ce4e5b9ull;
+  return h ^ (h >> 32);
+}
+
+bool PieceCache::find(std::string_view piece, size_t hash, std::vector<int32_t>& out) const {
+  const Entry& entry = entries_[hash % kEntries];
+  if (entry.bytes != piece.size() || std::memcmp(entry.text.data(), piece.data(), piece.size()) != 0)
+    return false;
+  out.insert(out.end(), entry.ids.begin(), entry.ids.begin() + entry.count);
+  return true;
+}
+
+void PieceCache::insert(std::string_view piece, size_t hash, const int32_t* ids, size_t count) {
+  if (count > kMaxIds || piece.empty()) return;
+  Entry& entry = entries_[hash % kEntries];
+  entry.bytes = static_cast<uint8_t>(piece.size());
+  entry.count = static_cast<uint8_t>(count);
+  std::copy(piece.begin(), piece.end(), entry.text.begin());
+  std::copy_n(ids, count, entry.ids.begin());
+}
+
+BpeModel::BpeModel(Vocabulary vocabulary, const Merges& merges, BpeOptions options, const std::string& object)
+    : vocabulary_(std::move(vocabulary)),
+      merges_(merges.size()),
+      options_(std::move(options)),
+      object_(object) {
+  const size_t prefix = options_.continuing_subword_prefix.size();
+  const auto id_of = [&](const std::string& token, size_t rank) {
+    const auto id = vocabulary_.id(token);
+    if (!id)
+      throw Error(object, fmt::format("merge {} with '{}', which is no token", rank, printable(token)),
+                  "merges of tokens in the vocabulary");
+    return *id;
+  };
+  for (size_t rank = 0; rank < merges.size(); ++rank) {
+    const auto& [left, right] = merges[rank];
+    const int32_t left_id = id_of(left, rank);
+    const int32_t right_id = id_of(right, rank);
+    const std::string rest = right.size() < prefix ? right : right.substr(prefix);
+    merges_.insert(left_id, right_id, {static_cast<uint32_t>(rank), id_of(left + rest, rank)});
+  }
+  build_byte_ids();
+}
+
+void BpeModel::build_byte_ids() {
+  const ByteAlphabet& alphabet = ByteAlphabet::instance();
+  direct_bytes_ = options_.continuing_subword_prefix.empty() && options_.end_of_word_suffix.empty();
+  for (size_t b = 0; b < 256; ++b) {
+    byte_ids_[b] = vocabulary_.id(alphabet.spelled(static_cast<uint8_t>(b))).value_or(-1);
+    fallback_ids_[b] = vocabulary_.id(fmt::format("<0x{:02X}>", b)).value_or(-1);
+    if (byte_ids_[b] < 0) direct_bytes_ = false;
+  }
+}
+
+void BpeModel::encode_bytes(std::string_view piece, BpeScratch& scratch, std::vector<int32_t>& out) const {
+  const bool short_piece = PieceCache::fits(piece);
+  const size_t hash = short_piece ? PieceCache::hash(piece) : 0;
+  if (short_piece && scratch.cache.find(piece, hash, out)) return;
+  const size_t before = out.size();
+  if (direct_bytes_ && !options_.ignore_merges) {
+    scratch.ids.resize(piece.size());
+    for (size_t i = 0; i < piece.size(); ++i) scratch.ids[i] = byte_ids_[static_cast<uint8_t>(piece[i])];
+    merge(scratch, out);
+  } else {
+    encode(ByteAlphabet::instance().spell(piece), scratch, out);
+  }
+  if (short_piece) scratch.cache.insert(piece, hash, out.data() + before, out.size() - before);
+}
+
+void BpeModel::encode(std::string_view piece, BpeScratch& scratch, std::vector<int32_t>& out) const {
+  if (options_.ignore_merges) {
+    if (const auto id = vocabulary_.id(piece)) return out.push_back(*id);
+  }
+  characters(piece, scratch.ids);
+  merge(scratch, out);
+}
+
+void BpeModel::characters(std::string_view piece, std::vector<int32_t>& ids) const {
+  ids.clear();
+  bool unknown =
+      false;  // an unknown token waits; where bytes follow it comes after them, as in the reference
+  const auto flush = [&] {
+    if (unknown) ids.push_back(vocabulary_.id(*options_.unk_token).value());
+    unknown = false;
+  };
+  const auto all_bytes_known = [&](std::string_view bytes) {
+    return std::all_of(bytes.begin(), bytes.end(),
+                       [&](char b) { return fallback_ids_[static_cast<uint8_t>(b)] >= 0; });
+  };
+  std::string symbol;
+  for (size_t i = 0; i < piece.size();) {
+    const auto length = static_cast<size_t>(utf8_at(piece, i).length);
+    symbol.clear();
+    if (i > 0) symbol += options_.continuing_subword_prefix;
+    symbol += piece.substr(i, length);
+    i += length;
+    if (i == piece.size()) symbol += options_.end_of_word_suffix;
+    if (const auto id = vocabulary_.id(symbol)) {
+      flush();
+      ids.push_back(*id);
+    } else if (options_.byte_fallback && all_bytes_known(symbol)) {
+      for (const char b : symbol) ids.push_back(fallback_ids_[static_cast<uint8_t>(b)]);
+    } else if (options_.unk_token) {
+      if (!vocabulary_.id(*options_.unk_token))
+        throw Error(object_,
+                    "text with a character outside the vocabulary and no token '" +
+                        printable(*options_.unk_token) + "' for it",
+                    "a vocabulary with its unknown token");
+      if (!options_.fuse_unk) flush();
+      unknown = true;
+    }
+  }
+  flush();
+}
+
+void BpeModel::merge(BpeScratch& scratch, std::vector<int32_t>& out) const {
+  if (scratch.ids.size() <= kShortPiece) return merge_short(scratch, out);
+  merge_long(scratch, out);
+}
+
+void BpeModel::merge_short(BpeScratch& scratch, std::vector<int32_t>& out) const {
+  std::vector<int32_t>& ids = scratch.ids;
+  std::vector<uint32_t>& ranks = scratch.ranks;  // ranks[i]: of ids[i] with ids[i + 1]
+  size_t count = ids.size();
+  const auto rank_at = [&](size_t i) {
+    return i + 1 < count ? merges_.find(ids[i], ids[i + 1]).rank : MergeTable::kNoRank;
+  };
+  ranks.resize(count);
+  for (size_t i = 0; i < count; ++i) ranks[i] = rank_at(i);
+  while (count > 1) {
+    const size_t best = static_cast<size_t>(
+        std::min_element(ranks.begin(), ranks.begin() + static_cast<ptrdiff_t>(count)) - ranks.begin());
+    if (ranks[best] == MergeTable::kNoRank) break;
+    ids[best] = merges_.find(ids[best], ids[best + 1]).id;
+    for (size_t i = best + 1; i + 1 < count; ++i) {
+      ids[i] = ids[i + 1];
+      ranks[i] = ranks[i + 1];
+    }
+    --count;
+    ranks[best] = rank_at(best);
+    if (best > 0) ranks[best - 1] = rank_at(best - 1);
+  }
+  out.insert(out.end(), ids.begin(), ids.begin() + static_cast<ptrdiff_t>(count));
+}
+
+void BpeModel::merge_long(BpeScratch& scratch, std::vector<int32_t>& out) const {
+  if (scratch.ids.size() > std::numeric_limits<int32_t>::max())
+    throw Error(object_, fmt::format("a word of {} symbols", scratch.ids.size()), "less than 2 GiB");
+  const auto count = static_cast<int32_t>(scratch.ids.size());
+  auto& symbols = scratch.symbols;
+  auto& queue = scratch.queue;
+  const auto later = std::greater<uint64_t>();
+  const auto entry = [&](int32_t i) {
+    const int32_t next = symbols[static_cast<size_t>(i)].next;
+    const auto merge =
+        merges_.find(symbols[static_cast<size_t>(i)].id, symbols[static_cast<size_t>(next)].id);
+    return static_cast<uint64_t>(merge.rank) << 32 | static_cast<uint32_t>(i);
+  };
+  const auto is_merge = [](uint64_t item) { return item >> 32 != MergeTable::kNoRank; };
+  const auto push = [&](int32_t i) {
+    const uint64_t item = entry(i);
+    if (!is_merge(item)) return;
+    queue.push_back(item);
+    std::push_heap(queue.begin(), queue.end(), later);
+  };
+  symbols.resize(scratch.ids.size());
+  for (int32_t i = 0; i < count; ++i)
+    symbols[static_cast<size_t>(i)] = {scratch.ids[static_cast<size_t>(i)], i - 1,
+                                       i + 1 < count ? i + 1 : -1};
+  queue.clear();
+  for (int32_t i = 0; i + 1 < count; ++i)
+    if (const uint64_t item = entry(i); is_merge(item)) queue.push_back(item);
+  std::make_heap(queue.begin(), queue.end(), later);
+  while (!queue.empty()) {
+    const uint64_t item = queue.front();
+    std::pop_heap(queue.begin(), queue.end(), later);
+    queue.pop_back();
+    const auto i = static_cast<int32_t>(item & 0xffffffff);
+    auto& left = symbols[static_cast<size_t>(i)];
+    if (left.id < 0 || left.next < 0 || entry(i) != item) continue;  // changed meanwhile
+    auto& right = symbols[static_cast<size_t>(left.next)];
+    left.id = merges_.find(left.id, right.id).id;
+    left.next = right.next;
+    right.id = -1;
+    if (left.next >= 0) symbols[static_cast<size_t>(left.next)].previous = i;
+    if (left.previous >= 0) push(left.previous);
+    if (left.next >= 0) push(i);
+  }
+  for (int32_t i = count > 0 ? 0 : -1; i >= 0; i = symbols[static_cast<size_t>(i)].next)
+    out.push_back(symbols[static_cast<size_t>(i)].id);
+  if (queue.capacity() > kKeptScratch) std::vector<uint64_t>().swap(queue);
+  if (symbols.capacity() > kKeptScratch) std::vector<BpeScratch::Symbol>().swap(symbols);
+}
+
+}  // namespace aleph::text

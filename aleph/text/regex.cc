@@ -1,0 +1,284 @@
+#include "aleph/text/regex.h"
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+#include <unicode/uchar.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <limits>
+
+#include "aleph/base/error.h"
+#include "aleph/base/text_util.h"
+#include "aleph/text/utf8.h"
+
+namespace aleph::text {
+namespace {
+
+// Where Oniguruma's syntax differs from PCRE2's, walks through a pattern and writes the counterpart.
+class Translator {
+ public:
+  Translator(std::string_view pattern, const std::string& object) : in_(pattern), object_(object) {}
+
+  std::string run() {
+    while (at_ < in_.size()) {
+      if (in_[at_] == '\\')
+        escape();
+      else if (in_class_)
+        class_char();
+      else
+        plain();
+    }
+    return std::move(out_);
+  }
+
+ private:
+  [[noreturn]] void unsupported(const std::string& what) const {
+    throw Error(object_, "pattern '" + printable(in_) + "' with " + what, "a pattern without it");
+  }
+  bool next_is(std::string_view text) const { return in_.substr(at_).starts_with(text); }
+  void copy(size_t count) {
+    out_ += in_.substr(at_, count);
+    at_ += count;
+  }
+
+  void escape() {
+    if (at_ + 1 >= in_.size()) return copy(1);
+    // Same letters, other sets: white space is exactly Unicode's, word characters include marks.
+    switch (in_[at_ + 1]) {
+      case 's':
+        return put(2, "\\p{White_Space}");
+      case 'S':
+        return put(2, "\\P{White_Space}");
+      case 'w':
+        return put(2, in_class_ ? kWord : "[" + kWord + "]");
+      case 'W':
+        if (in_class_) unsupported("\\W in a character class");
+        return put(2, "[^" + kWord + "]");
+      case 'h':
+        return put(2, in_class_ ? "0-9a-fA-F" : "[0-9a-fA-F]");
+      case 'H':
+        if (in_class_) unsupported("\\H in a character class");
+        return put(2, "[^0-9a-fA-F]");
+      case 'u':
+        return code_unit();
+      case 'p':
+      case 'P':
+        return property();
+      default:
+        return copy(2);
+    }
+  }
+  void put(size_t consumed, std::string_view text) {
+    at_ += consumed;
+    out_ += text;
+  }
+
+  void code_unit() {
+    const std::string_view digits = in_.substr(std::min(at_ + 2, in_.size())).substr(0, 4);
+    if (digits.size() != 4 || digits.find_first_not_of("0123456789abcdefABCDEF") != std::string_view::npos)
+      unsupported("\\u that is not followed by four digits");
+    out_ += "\\x{" + std::string(digits) + "}";
+    at_ += 6;
+  }
+
+  // PCRE2 knows general categories by their short names only and takes script names as script extensions.
+  void property() {
+    const size_t close = in_.find('}', at_);
+    if (!next_is("\\p{") && !next_is("\\P{")) return copy(2);
+    if (close == std::string_view::npos) return copy(3);
+    std::string name(in_.substr(at_ + 3, close - at_ - 3));
+    const std::string caret = name.starts_with('^') ? "^" : "";
+    name.erase(0, caret.size());
+    const auto value_of = [&](UProperty property) { return u_getPropertyValueEnum(property, name.c_str()); };
+    const int32_t category = value_of(UCHAR_GENERAL_CATEGORY_MASK);
+    if (name.size() > 2 && category != UCHAR_INVALID_CODE) {
+      name = u_getPropertyValueName(UCHAR_GENERAL_CATEGORY_MASK, category, U_SHORT_PROPERTY_NAME);
+    } else if (name.size() > 2 && value_of(UCHAR_SCRIPT) != UCHAR_INVALID_CODE) {
+      name = "sc:" + name;
+    }
+    out_ += std::string(in_.substr(at_, 3)) + caret + name + "}";
+    at_ = close + 1;
+  }
+
+  void class_char() {
+    if (next_is("[:")) {
+      const size_t close = in_.find(":]", at_);
+      return copy(close == std::string_view::npos ? 2 : close + 2 - at_);
+    }
+    if (next_is("[")) unsupported("a character class inside another");
+    if (next_is("&&")) unsupported("an intersection of character classes");
+    if (in_[at_] == ']' && at_ != class_start_) in_class_ = false;
+    copy(1);
+  }
+
+  void plain() {
+    if (in_[at_] == '[') {
+      copy(next_is("[^") ? 2 : 1);
+      in_class_ = true;
+      class_start_ = at_;
+    } else if (next_is("(?") && !next_is("(?<") && !next_is("(?'") && !next_is("(?#")) {
+      flags();
+    } else {
+      repeat_or_copy();
+    }
+  }
+
+  // The flag m means "dot matches newline", which is PCRE2's s.
+  void flags() {
+    copy(2);
+    while (at_ < in_.size() && (std::isalpha(static_cast<unsigned char>(in_[at_])) || in_[at_] == '-')) {
+      out_.push_back(in_[at_] == 'm' ? 's' : in_[at_]);
+      ++at_;
+    }
+  }
+
+  // X{n,m}+ is no possessive repeat but a repeat of a repeat.
+  void repeat_or_copy() {
+    const size_t close = in_[at_] == '{' ? in_.find('}', at_) : std::string_view::npos;
+    if (close == std::string_view::npos || close + 1 >= in_.size() || in_[close + 1] != '+') return copy(1);
+    const std::string_view inside = in_.substr(at_ + 1, close - at_ - 1);
+    if (inside.find_first_not_of("0123456789,") != std::string_view::npos) return copy(1);
+    if (!inside.starts_with("1,") && inside != "1") unsupported("a repeated {n,m}");
+    put(close + 2 - at_, "+");
+  }
+
+  inline static const std::string kWord = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
+
+  std::string_view in_;
+  const std::string& object_;
+  std::string out_;
+  size_t at_ = 0;
+  bool in_class_ = false;
+  size_t class_start_ = 0;
+};
+
+struct CodeDeleter {
+  void operator()(pcre2_code* code) const { pcre2_code_free(code); }
+};
+struct MatchDataDeleter {
+  void operator()(pcre2_match_data* data) const { pcre2_match_data_free(data); }
+};
+struct MatchContextDeleter {
+  void operator()(pcre2_match_context* context) const { pcre2_match_context_free(context); }
+};
+struct CompileContextDeleter {
+  void operator()(pcre2_compile_context* context) const { pcre2_compile_context_free(context); }
+};
+using MatchData = std::unique_ptr<pcre2_match_data, MatchDataDeleter>;
+
+constexpr size_t kMaxPatternBytes = 1 << 16;
+
+std::string message_of(int error) {
+  std::array<PCRE2_UCHAR, 256> text{};
+  pcre2_get_error_message(error, text.data(), text.size());
+  return reinterpret_cast<const char*>(text.data());
+}
+
+PCRE2_SPTR units(std::string_view text) { return reinterpret_cast<PCRE2_SPTR>(text.data()); }
+
+}  // namespace
+
+struct Regex::Program {
+  std::string pattern;
+  std::string object;
+  std::unique_ptr<pcre2_code, CodeDeleter> code;
+  std::unique_ptr<pcre2_match_context, MatchContextDeleter> limits;
+
+  Program(const std::string& translated, std::string_view original, const std::string& name, bool is_literal)
+      : pattern(original), object(name), limits(pcre2_match_context_create(nullptr)) {
+    const uint32_t options = is_literal ? PCRE2_UTF | PCRE2_LITERAL : PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE;
+    const std::unique_ptr<pcre2_compile_context, CompileContextDeleter> context(
+        pcre2_compile_context_create(nullptr));
+    pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);
+    int error = 0;
+    PCRE2_SIZE offset = 0;
+    code.reset(pcre2_compile(units(translated), translated.size(), options, &error, &offset, context.get()));
+    if (!code)
+      throw Error(object, "pattern '" + printable(original) + "' (" + message_of(error) + ")",
+                  "a valid regular expression");
+    pcre2_jit_compile(code.get(), PCRE2_JIT_COMPLETE);  // where there is no JIT, it is interpreted
+    // Enough for any sensible pattern; stops those that take exponential time within seconds.
+    pcre2_set_match_limit(limits.get(), 100'000'000);
+    pcre2_set_heap_limit(limits.get(), 1 << 18);  // KiB
+  }
+
+  // The first match in `text` from `from` on.
+  bool find(std::string_view text, size_t from, pcre2_match_data* data, Segment& match) const {
+    const auto match_with = [&](uint32_t options) {
+      return pcre2_match(code.get(), units(text), text.size(), from, options, data, limits.get());
+    };
+    int found = match_with(PCRE2_NO_UTF_CHECK);
+    if (found == PCRE2_ERROR_JIT_STACKLIMIT) found = match_with(PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT);
+    if (found == PCRE2_ERROR_NOMATCH) return false;
+    if (found < 0)
+      throw Error(object, "pattern '" + printable(pattern) + "' stopped by: " + message_of(found),
+                  "a pattern that matches in fewer steps");
+    const PCRE2_SIZE* ends = pcre2_get_ovector_pointer(data);
+    // \K in a look-ahead can put the start behind the end.
+    match = {std::min(ends[0], ends[1]), ends[1], true};
+    return true;
+  }
+
+  // Oniguruma's iteration: no empty match right behind another match.
+  void find_all(std::string_view text, size_t base, pcre2_match_data* data, size_t& done,
+                const SegmentSink& sink) const {
+    size_t from = 0;
+    size_t last_end = std::numeric_limits<size_t>::max();
+    Segment match{};
+    while (from <= text.size() && find(text, from, data, match)) {
+      if (match.begin == match.end && match.end == last_end) {
+        from = last_end + (last_end < text.size() ? static_cast<size_t>(utf8_at(text, last_end).length) : 1);
+        continue;
+      }
+      if (done != base + match.begin) sink({done, base + match.begin, false});
+      sink({base + match.begin, base + match.end, true});
+      done = base + match.end;
+      from = last_end = match.end;
+    }
+  }
+};
+
+Regex::Regex(std::unique_ptr<const Program> program) : program_(std::move(program)) {}
+
+Regex::Regex(std::string_view pattern, const std::string& object) {
+  if (pattern.size() > kMaxPatternBytes)
+    throw Error(object, fmt::format("a pattern of {} bytes", pattern.size()), "at most 64 KiB");
+  program_ = std::make_unique<Program>(to_pcre2(pattern, object), pattern, object, false);
+}
+
+Regex Regex::literal(std::string_view text) {
+  return Regex(std::make_unique<Program>(std::string(text), text, "literal text", true));
+}
+
+Regex::Regex(Regex&&) noexcept = default;
+Regex& Regex::operator=(Regex&&) noexcept = default;
+Regex::~Regex() = default;
+
+void Regex::segments(std::string_view text, const SegmentSink& sink) const {
+  const MatchData data(pcre2_match_data_create(1, nullptr));
+  size_t done = 0;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t valid = valid_utf8_length(text, begin);
+    if (valid > 0) program_->find_all(text.substr(begin, valid), begin, data.get(), done, sink);
+    begin += valid;
+    while (begin < text.size() && utf8_at(text, begin).code < 0) ++begin;
+  }
+  if (done != text.size() || text.empty()) sink({done, text.size(), false});
+}
+
+std::string Regex::replace(std::string_view text, std::string_view content) const {
+  std::string out;
+  out.reserve(text.size());
+  segments(text, [&](const Segment& segment) {
+    out += segment.is_match ? content : text.substr(segment.begin, segment.end - segment.begin);
+  });
+  return out;
+}
+
+std::string to_pcre2(std::string_view pattern, const std::string& object) {
+  return Translator(pattern, object).run();
+}
+
+}  // namespace aleph::text
