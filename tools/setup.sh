@@ -10,7 +10,7 @@
 #
 # Exit status 1 only when something required is missing at the end. Asks nothing. Does nothing when all is there.
 set -u
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 
 # group  package              where it is seen: a command, or a header
 readonly kPackages='
@@ -38,6 +38,7 @@ optional liburing-dev         header:liburing.h
 # Where headers are looked for: below CMAKE_PREFIX_PATH as well, since CMake looks there too.
 include_dirs() {
   local prefixes=${CMAKE_PREFIX_PATH:-}
+  # shellcheck disable=SC2086  # a list of folders
   printf '%s\n' ${ALEPH_SYSTEM_INCLUDE:-/usr/include /usr/local/include /usr/include/*-linux-gnu}
   [ -z "$prefixes" ] || printf '%s\n' "${prefixes//[:;]//include
 }/include"

@@ -6,7 +6,7 @@
 #
 # Needs build/release configured (compile_commands.json).
 set -u
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 readonly kMaxFiles=20
 
 base_commit() {

@@ -39,7 +39,7 @@ bool is_a(const Json& value) {
       const double number = value.get<double>();
       return number == std::floor(number) && std::abs(number) < 9e15;
     }
-    return value.is_number_integer();
+    return value.is_number_integer() && (!value.is_number_unsigned() || value.get<uint64_t>() <= INT64_MAX);
   }
   return value.is_number();
 }
@@ -69,6 +69,8 @@ Json parse_json(std::string_view text, const std::string& object) {
     return Json::parse(text.begin(), text.end(), watch);
   } catch (const Json::parse_error& error) {
     throw Error(object, "invalid JSON at " + position(text, error.byte), "a JSON document");
+  } catch (const Json::out_of_range&) {
+    throw Error(object, "a number too large for a double", "a JSON document");
   }
 }
 

@@ -1,0 +1,111 @@
+#include "aleph/base/json.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "aleph/base/error.h"
+#include "aleph/base/random.h"
+
+namespace aleph {
+namespace {
+
+using testing::HasSubstr;
+
+std::string message_of(const std::string& text) {
+  try {
+    parse_json(text, "doc");
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(ParseJsonTest, EveryFaultIsAnErrorOfTheWorld) {
+  for (const char* bad : {"", " ", "{", "[1,", "{\"a\"}", "nul", "1e999", "-1e999", "\"\xff\"", "\"\\ud800\"",
+                          "{} {}", "[1] 2", "NaN", "// c\n1", "\"a\nb\""})
+    EXPECT_THAT(message_of(bad), HasSubstr("doc: ")) << bad;
+}
+
+TEST(ParseJsonTest, NamesTheLineAndTheKey) {
+  EXPECT_THAT(message_of("{\n\"a\": 1,\n\"b\": }"), HasSubstr("line 3"));
+  EXPECT_THAT(message_of(R"({"x": {"twice": 1, "twice": 2}})"), HasSubstr("'twice'"));
+  EXPECT_EQ(message_of(R"({"x": {"a": 1}, "y": {"a": 2}, "z": [{"a": 3}, {"a": 4}]})"), "");
+}
+
+TEST(ParseJsonTest, DepthHasALimitThatRealFilesNeverSee) {
+  const auto nested = [](size_t depth) { return std::string(depth, '[') + std::string(depth, ']'); };
+  EXPECT_EQ(message_of(nested(150)), "");
+  EXPECT_THAT(message_of(nested(250)), HasSubstr("nested deeper"));
+  EXPECT_THAT(message_of(nested(2000000)), HasSubstr("nested deeper"));
+}
+
+// Whatever bytes come: a document or an Error, nothing else.
+TEST(ParseJsonTest, SurvivesRandomDamage) {
+  const std::string whole =
+      R"({"model_type": "llama", "hidden_size": 4096, "eps": 1e-05, "list": [1, [true, null]],)"
+      R"( "text": "a\u00e9\n\"", "nested": {"a": {"b": [-0.5, 12345678901234567890]}}})";
+  ASSERT_EQ(message_of(whole), "");
+  const RandomStream random({.seed = 7});
+  int refused = 0;
+  for (uint64_t round = 0; round < 3000; ++round) {
+    std::string text = whole.substr(0, 1 + random.below(whole.size(), 8 * round));
+    for (uint64_t hit = 0; hit < random.below(4, 8 * round + 1); ++hit)
+      text[random.below(text.size(), 8 * round + 2 + 2 * hit)] =
+          static_cast<char>(random.word(8 * round + 3 + 2 * hit));
+    refused += !message_of(text).empty();
+  }
+  EXPECT_GT(refused, 2500);
+}
+
+TEST(JsonGetTest, ChecksTheType) {
+  const Json json = parse_json(
+      R"({"b": true, "i": -3, "whole": 2e3, "x": 0.25, "s": "t", "null": null, "huge": 18446744073709551615})",
+      "f");
+  EXPECT_EQ(json_get<bool>(json, "b", "f"), true);
+  EXPECT_EQ(json_get<int64_t>(json, "i", "f"), -3);
+  EXPECT_EQ(json_get<int64_t>(json, "whole", "f"), 2000);
+  EXPECT_EQ(json_get<double>(json, "i", "f"), -3.0);
+  EXPECT_EQ(json_get<double>(json, "x", "f"), 0.25);
+  EXPECT_EQ(json_get<std::string>(json, "s", "f"), "t");
+  EXPECT_THROW(json_get<bool>(json, "i", "f"), Error);
+  EXPECT_THROW(json_get<int64_t>(json, "b", "f"), Error);
+  EXPECT_THROW(json_get<int64_t>(json, "huge", "f"), Error);  // would wrap to -1
+  EXPECT_THROW(json_get<double>(json, "s", "f"), Error);
+  EXPECT_THROW(json_get<std::string>(json, "null", "f"), Error);
+  EXPECT_THROW(json_get<bool>(parse_json("[1]", "f"), "b", "f"), Error);
+}
+
+TEST(JsonGetTest, FallsBackOnlyWhereNothingStands) {
+  const Json json = parse_json(R"({"null": null, "s": "t"})", "f");
+  EXPECT_EQ(json_get_or<double>(json, "missing", 1.5, "f"), 1.5);
+  EXPECT_EQ(json_get_or<double>(json, "null", 1.5, "f"), 1.5);
+  EXPECT_THROW(json_get_or<double>(json, "s", 1.5, "f"), Error);
+}
+
+TEST(JsonGetTest, ErrorsNameObjectAndKey) {
+  try {
+    json_get<int64_t>(parse_json(R"({"hidden_size": "big"})", "config.json"), "hidden_size", "config.json");
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("config.json: hidden_size"));
+    EXPECT_THAT(error.what(), HasSubstr("\"big\""));
+    EXPECT_THAT(error.what(), HasSubstr("an integer"));
+  }
+}
+
+TEST(ParseJsonFileTest, ReadsAndNamesTheFile) {
+  const auto path = std::filesystem::temp_directory_path() / ("json_test_" + std::to_string(::getpid()));
+  std::ofstream(path) << R"({"a": 1})";
+  EXPECT_EQ(parse_json_file(path).at("a"), 1);
+  std::filesystem::remove(path);
+  EXPECT_THROW(parse_json_file(path), Error);
+  EXPECT_THROW(parse_json_file(path.parent_path()), Error);
+}
+
+}  // namespace
+}  // namespace aleph
