@@ -1,0 +1,274 @@
+#include "aleph/cli/arguments.h"
+
+#include <cstdlib>
+
+#include "aleph/base/error.h"
+#include "aleph/base/text_util.h"
+#include "aleph/io/file.h"
+#include "aleph/train/deepspeed_config.h"
+
+namespace aleph::cli {
+namespace {
+
+using Arity = Flag::Arity;
+using Values = std::vector<std::string>;
+constexpr int64_t kLargestPrompt = int64_t{64} << 20;
+
+std::string kebab(std::string name) {
+  for (char& c : name) c = c == '_' ? '-' : c;
+  return name;
+}
+
+/// What --help shows of a default: nothing where there is none.
+std::string shown_default(const std::string& json) {
+  if (json == "null" || json == "\"\"" || json == "[]" || json == "false") return "";
+  return json.starts_with('"') ? json.substr(1, json.size() - 2) : json;
+}
+
+Flag train_flag(const train::ConfigField& field, train::TrainConfig& config) {
+  const auto set = [&config, &field](const Values& values, const std::string& source) {
+    train::set_config_field(config, field, values, source);
+  };
+  return {.name = kebab(field.name),
+          .group = field.group,
+          .value = field.value,
+          .help = field.help,
+          .fallback = shown_default(field.get(train::TrainConfig{})),
+          .arity = field.arity,
+          .commas = field.commas,
+          .set = set};
+}
+
+/// Reads the DeepSpeed file before any flag, so that flags win.
+void read_deepspeed_first(const Values& arguments, train::TrainConfig& config) {
+  std::string file;
+  if (const char* text = std::getenv("ALEPH_ARG_DEEPSPEED")) file = text;
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    if (arguments[i] == "--deepspeed" && i + 1 < arguments.size()) file = arguments[i + 1];
+    if (arguments[i].starts_with("--deepspeed=")) file = arguments[i].substr(arguments[i].find('=') + 1);
+  }
+  if (!file.empty()) train::read_deepspeed_file(file, config);
+}
+
+std::function<void(const Values&, const std::string&)> one(
+    std::function<void(const std::string&, const std::string&)> set) {
+  return
+      [set = std::move(set)](const Values& values, const std::string& source) { set(values.at(0), source); };
+}
+
+train::Offload parse_offload(const std::string& text, const std::string& source) {
+  for (const train::Offload offload : {train::Offload::kNone, train::Offload::kCpu, train::Offload::kNvme}) {
+    if (text == train::offload_name(offload)) return offload;
+  }
+  throw UsageError(source, "'" + printable(text) + "'", "none, cpu or nvme");
+}
+
+Flag integer_flag(const std::string& name, const std::string& group, const std::string& help,
+                  std::optional<int64_t>& target, int64_t least) {
+  return {.name = name,
+          .group = group,
+          .value = "N",
+          .help = help,
+          .set = one([&target, least](const auto& text, const auto& source) {
+            target = parse_integer(text, source, least);
+          })};
+}
+
+Flag number_flag(const std::string& name, const std::string& help, std::optional<double>& target) {
+  return {
+      .name = name,
+      .group = "sampling",
+      .value = "X",
+      .help = help,
+      .set = one([&target](const auto& text, const auto& source) { target = parse_number(text, source); })};
+}
+
+Flag switch_flag(const std::string& name, const std::string& group, const std::string& help, bool& target) {
+  return {.name = name,
+          .group = group,
+          .value = "",
+          .help = help,
+          .arity = Arity::kSwitch,
+          .set = [&target](const Values&, const std::string&) { target = true; }};
+}
+
+std::vector<Flag> input_flags(GenerateOptions& options) {
+  const auto add_prompt = [&options](const Values& values, const std::string&) {
+    options.prompts.insert(options.prompts.end(), values.begin(), values.end());
+  };
+  return {{.name = "model",
+           .group = "input",
+           .value = "DIR",
+           .help = "Hugging Face directory",
+           .set = one([&options](const auto& text, const auto&) { options.model = text; })},
+          {.name = "prompt",
+           .group = "input",
+           .value = "TEXT",
+           .help = "text to continue; several are answered in turn",
+           .arity = Arity::kMany,
+           .set = add_prompt},
+          {.name = "prompt-file",
+           .group = "input",
+           .value = "FILE",
+           .help = "one prompt: the whole file",
+           .set = one([&options](const auto& text, const auto&) {
+             options.prompts.push_back(io::read_file(text, kLargestPrompt));
+           })},
+          {.name = "max-tokens",
+           .group = "input",
+           .value = "N",
+           .help = "tokens to generate at most",
+           .fallback = "128",
+           .set = one([&options](const auto& text, const auto& source) {
+             options.max_tokens = parse_integer(text, source, 0);
+           })},
+          {.name = "stop",
+           .group = "input",
+           .value = "TEXT",
+           .help = "end before this text",
+           .arity = Arity::kMany,
+           .set = [&options](const Values& values, const std::string&) {
+             options.stop.insert(options.stop.end(), values.begin(), values.end());
+           }}};
+}
+
+std::vector<Flag> sampling_flags(GenerateOptions& options) {
+  return {
+      number_flag("temperature", "0 is greedy; not given: as generation_config.json says, else greedy",
+                  options.temperature),
+      integer_flag("top-k", "sampling", "sample among the N likeliest tokens; 0: all", options.top_k, 0),
+      number_flag("top-p", "sample among the likeliest tokens that hold this share; 1: all", options.top_p),
+      number_flag("min-p", "drop tokens below this share of the likeliest one", options.min_p),
+      number_flag("repetition-penalty", "above 1: tokens seen before become less likely",
+                  options.repetition_penalty),
+      {.name = "seed",
+       .group = "sampling",
+       .value = "N",
+       .help = "of the random draws",
+       .fallback = "0",
+       .set = one([&options](const auto& text, const auto& source) {
+         options.seed = static_cast<uint64_t>(parse_integer(text, source));
+       })}};
+}
+
+Flag nvme_flag(std::vector<std::filesystem::path>& paths) {
+  return {.name = "nvme-path",
+          .group = "placement",
+          .value = "DIR[,DIR]",
+          .help = "folders for swap files",
+          .arity = Arity::kMany,
+          .commas = true,
+          .set = [&paths](const Values& values, const std::string&) {
+            paths.assign(values.begin(), values.end());
+          }};
+}
+
+std::vector<Flag> placement_flags(GenerateOptions& options) {
+  return {{.name = "dtype",
+           .group = "placement",
+           .value = "fp32|bf16|fp16",
+           .help = "of weights and activations; not given: that of the model",
+           .set = one([&options](const auto& text, const auto& source) {
+             options.dtype = parse_float_dtype(text, source);
+           })},
+          {.name = "device-memory",
+           .group = "placement",
+           .value = "SIZE",
+           .help = "hard budget, such as 300M",
+           .set = one([&options](const auto& text, const auto& source) {
+             options.device_memory_bytes = parse_size(text, source);
+           })},
+          {.name = "offload-param",
+           .group = "placement",
+           .value = "none|cpu|nvme",
+           .help = "where weights wait until their block runs",
+           .set = one([&options](const auto& text, const auto& source) {
+             options.offload_param = parse_offload(text, source);
+           })},
+          nvme_flag(options.nvme_paths)};
+}
+
+}  // namespace
+
+CommandSyntax train_syntax(train::TrainConfig& config) {
+  CommandSyntax syntax{
+      .name = "aleph train",
+      .summary = "Train or fine-tune a language model.",
+      .flags = {},
+      .positional = "",
+      .examples = {"aleph train --model DIR --data book.txt --output-dir tuned --steps 200 --lr 1e-4",
+                   "aleph train --init config.json --tokenizer DIR --data *.txt --output-dir new \\",
+                   "    --offload-param nvme --offload-optimizer nvme --nvme-path /nvme \\",
+                   "    --device-memory 2G --host-memory 4G"}};
+  for (const train::ConfigField& field : train::config_fields())
+    syntax.flags.push_back(train_flag(field, config));
+  return syntax;
+}
+
+CommandSyntax generate_syntax(GenerateOptions& options) {
+  CommandSyntax syntax{
+      .name = "aleph generate",
+      .summary = "Continue text with a model, streamed to standard output.",
+      .flags = input_flags(options),
+      .positional = "",
+      .examples = {"aleph generate --model DIR --prompt 'Once upon a time' --temperature 0.8 --top-p 0.95"}};
+  for (const auto& more : {sampling_flags(options), placement_flags(options)}) {
+    syntax.flags.insert(syntax.flags.end(), more.begin(), more.end());
+  }
+  syntax.flags.push_back(
+      switch_flag("ids", "output", "print token ids, one line a sequence, instead of text", options.ids));
+  syntax.flags.push_back(integer_flag("threads", "output", "not given: all cores", options.threads, 1));
+  syntax.flags.push_back(switch_flag("quiet", "output", "no notes on standard error", options.quiet));
+  return syntax;
+}
+
+CommandSyntax verify_syntax(VerifyOptions& options) {
+  return {.name = "aleph verify",
+          .summary = "Compare models with their reference outputs, one line per check.",
+          .flags = {{.name = "dtype",
+                     .group = "flags",
+                     .value = "fp32|bf16|fp16",
+                     .help = "to compute in",
+                     .fallback = "fp32",
+                     .set = one([&options](const auto& text, const auto& source) {
+                       options.dtype = parse_float_dtype(text, source);
+                     })},
+                    {.name = "dump",
+                     .group = "flags",
+                     .value = "FILE",
+                     .help = "write what was computed, as safetensors",
+                     .set = one([&options](const auto& text, const auto&) { options.dump = text; })},
+                    switch_flag("verbose", "flags", "every gradient, not only the worst", options.verbose),
+                    integer_flag("threads", "flags", "not given: all cores", options.threads, 1),
+                    switch_flag("quiet", "flags", "no notes on standard error", options.quiet)},
+          .positional = "DIR...",
+          .examples = {"aleph verify goldens/gpt2 goldens/llama"}};
+}
+
+train::TrainConfig parse_train_arguments(const Values& arguments) {
+  train::TrainConfig config;
+  read_deepspeed_first(arguments, config);
+  parse_flags(train_syntax(config), arguments);
+  train::reconcile_flags(config);
+  return config;
+}
+
+GenerateOptions parse_generate_arguments(const Values& arguments) {
+  GenerateOptions options;
+  parse_flags(generate_syntax(options), arguments);
+  if (options.model.empty()) throw UsageError("aleph generate", "no --model", "--model DIR");
+  if (options.prompts.empty())
+    throw UsageError("aleph generate", "no prompt", "--prompt TEXT or --prompt-file FILE");
+  return options;
+}
+
+VerifyOptions parse_verify_arguments(const Values& arguments) {
+  VerifyOptions options;
+  for (const std::string& directory : parse_flags(verify_syntax(options), arguments)) {
+    options.directories.emplace_back(directory);
+  }
+  if (options.directories.empty()) throw UsageError("aleph verify", "no directory", "aleph verify DIR...");
+  return options;
+}
+
+}  // namespace aleph::cli
