@@ -39,6 +39,9 @@ class PackedWeight {
   PackedWeight() = default;
   /// Copies `weight` ([n, k]; fp32 or bf16; fp16 is widened to fp32) into the layout products run on.
   PackedWeight(DeviceContext& device, const ConstTensorView& weight);
+  /// Copies the storage of a packed [n, k] that was kept elsewhere: no more than a transfer.
+  static PackedWeight from_storage(DeviceContext& device, const ConstTensorView& storage, int64_t n,
+                                   int64_t k);
 
   int64_t rows() const { return n_; }
   int64_t columns() const { return k_; }

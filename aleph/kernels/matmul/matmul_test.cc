@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include <tuple>
+#include <algorithm>
 
 #include "aleph/kernels/testing.h"
 
@@ -161,6 +161,19 @@ TEST_P(MatmulTest, PackedWeightsAreNotMuchLargerAndRefuseWrongShapes) {
   EXPECT_EQ(packed.storage().bytes(), 2 * 128 * 96);
   EXPECT_THROW(matmul(device_, {.a = a.view(), .weight = &packed, .c = c.view()}), InternalError);
   EXPECT_THROW(matmul(device_, {.a = a.view(), .weight = nullptr, .c = c.view()}), InternalError);
+}
+
+TEST_P(MatmulTest, PackedStorageKeptElsewhereIsTheSameWeight) {
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    const Tensor weight = random({77, 45}, dtype), a = random({3, 45}, dtype);
+    Tensor c = empty({3, 77}, DType::kF32), again = empty({3, 77}, DType::kF32);
+    const PackedWeight packed(device_, weight.view());
+    const PackedWeight copy = PackedWeight::from_storage(device_, packed.storage(), 77, 45);
+    matmul(device_, {.a = a.view(), .weight = &packed, .c = c.view()});
+    matmul(device_, {.a = a.view(), .weight = &copy, .c = again.view()});
+    EXPECT_TRUE(std::ranges::equal(c.view().span<float>(), again.view().span<float>()));
+    EXPECT_THROW(PackedWeight::from_storage(device_, packed.storage(), 77, 145), InternalError);
+  }
 }
 
 TEST_P(MatmulTest, PlanningBooksTheSame) {

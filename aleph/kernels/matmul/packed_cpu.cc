@@ -250,12 +250,30 @@ void multiply_unpacked(DeviceContext& device, const PackedMatmulArgs& args) {
 
 }  // namespace
 
+namespace {
+
+Shape storage_shape(int64_t n, int64_t k, DType dtype) {
+  return {(n + kPanel - 1) / kPanel, padded_depth(k, dtype), kPanel};
+}
+
+}  // namespace
+
+PackedWeight PackedWeight::from_storage(DeviceContext& device, const ConstTensorView& storage, int64_t n,
+                                        int64_t k) {
+  check_shape("storage", storage, storage_shape(n, k, storage.dtype()));
+  PackedWeight weight;
+  weight.n_ = n;
+  weight.k_ = k;
+  weight.storage_ = Tensor(device.memory(), storage.shape(), storage.dtype(), MemoryTag::kParameters);
+  convert(device, storage, weight.storage_.view());
+  return weight;
+}
+
 PackedWeight::PackedWeight(DeviceContext& device, const ConstTensorView& weight)
     : n_(rows_of("weight", weight)), k_(columns_of("weight", weight)) {
   check_float("weight", weight);
   const DType dtype = weight.dtype() == DType::kBF16 ? DType::kBF16 : DType::kF32;
-  const Shape shape{(n_ + kPanel - 1) / kPanel, padded_depth(k_, dtype), kPanel};
-  storage_ = Tensor(device.memory(), shape, dtype, MemoryTag::kParameters);
+  storage_ = Tensor(device.memory(), storage_shape(n_, k_, dtype), dtype, MemoryTag::kParameters);
   if (device.meta()) return;
   dispatch_float(weight.dtype(), [&](auto from) {
     using From = decltype(from);
