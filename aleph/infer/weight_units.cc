@@ -25,15 +25,21 @@ std::vector<models::NamedShape> unit_parameters(const models::TransformerSpec& s
   return parameters;
 }
 
-/// Elements of the largest piece that is fetched at once.
+/// Rows of a parameter that are brought at once: all, or a tile of the head.
+int64_t piece_rows(const models::TransformerSpec& spec, const models::NamedShape& parameter) {
+  const int64_t rows = parameter.shape[0];
+  return parameter.name == head_matrix(spec) ? std::min(rows, WeightLoader::kHeadTileRows) : rows;
+}
+
+/// The shape of `rows` rows of a matrix or elements of a vector.
+Shape piece_shape(const Shape& shape, int64_t rows) {
+  return shape.rank() == 1 ? Shape{rows} : Shape{rows, shape[1]};
+}
+
 int64_t largest_piece(const models::TransformerSpec& spec) {
   int64_t largest = 0;
-  for (const models::NamedShape& parameter : unit_parameters(spec)) {
-    const bool tiled = parameter.name == head_matrix(spec);
-    const int64_t rows =
-        tiled ? std::min(parameter.shape[0], WeightLoader::kHeadTileRows) : parameter.shape[0];
-    largest = std::max(largest, parameter.shape.elements() / parameter.shape[0] * rows);
-  }
+  for (const models::NamedShape& parameter : unit_parameters(spec))
+    largest = std::max(largest, piece_shape(parameter.shape, piece_rows(spec, parameter)).elements());
   return largest;
 }
 
@@ -49,53 +55,64 @@ WeightLoader::WeightLoader(DeviceContext& device, const models::TransformerSpec&
     : device_(device), spec_(spec), reader_(reader), stored_(stored), home_(home) {
   ALEPH_CHECK(reader != nullptr || device.meta());
   const Shape piece{largest_piece(spec)};
-  if (home == WeightHome::kHost) {
-    read_host_copies();
-  } else {
-    staging_ = Tensor(device.host_memory(), piece, stored, MemoryTag::kIoBuffers);
-  }
+  staging_ = Tensor(device.host_memory(), piece, stored, MemoryTag::kIoBuffers);
   if (stored != compute_dtype(stored))
     widening_ = Tensor(device.host_memory(), piece, compute_dtype(stored), MemoryTag::kIoBuffers);
+  if (home == WeightHome::kHost) keep_on_host();
 }
 
-void WeightLoader::read_host_copies() {
+void WeightLoader::keep_on_host() {
   for (const models::NamedShape& parameter : unit_parameters(spec_)) {
-    Tensor copy(device_.host_memory(), parameter.shape, stored_, MemoryTag::kParameters);
-    if (!device_.meta()) {
-      reader_->read_rows(parameter.name, 0, copy.view());
-      reader_->release(parameter.name);
+    const int64_t all = parameter.shape[0], step = piece_rows(spec_, parameter);
+    for (int64_t row = 0; row < all; row += step) {
+      const Shape shape = piece_shape(parameter.shape, std::min(step, all - row));
+      host_copies_.emplace(std::pair(parameter.name, row), host_copy(parameter.name, row, shape));
     }
-    host_copies_.emplace(parameter.name, std::move(copy));
+    if (!device_.meta()) reader_->release(parameter.name);
   }
+  staging_ = Tensor();
 }
 
-ConstTensorView WeightLoader::fetch(const std::string& name, int64_t row_begin, const Shape& shape) {
-  ConstTensorView rows;
-  if (home_ == WeightHome::kHost) {
-    rows = std::as_const(host_copies_.at(name)).view().slice(row_begin, shape[0]);
-  } else {
-    const TensorView staged(staging_.view().raw(), shape, stored_);
-    if (!device_.meta()) {
-      reader_->read_rows(name, row_begin, staged);
-      if (home_ == WeightHome::kNvme) reader_->release(name);
-    }
-    rows = staged;
-  }
-  if (!widening_) return rows;
+Tensor WeightLoader::host_copy(const std::string& name, int64_t row_begin, const Shape& shape) {
+  const ConstTensorView plain = stored_rows(name, row_begin, shape);
+  const kernels::PackedWeight packed =
+      keeps_packed(shape) ? kernels::PackedWeight(device_, plain) : kernels::PackedWeight();
+  const ConstTensorView kept = packed ? packed.storage() : plain;
+  Tensor copy(device_.host_memory(), kept.shape(), kept.dtype(), MemoryTag::kParameters);
+  kernels::convert(device_, kept, copy.view());
+  return copy;
+}
+
+ConstTensorView WeightLoader::stored_rows(const std::string& name, int64_t row_begin, const Shape& shape) {
+  const auto kept = host_copies_.find({name, row_begin});
+  if (kept != host_copies_.end()) return std::as_const(kept->second).view();
+  const TensorView staged(staging_.view().raw(), shape, stored_);
+  if (device_.meta()) return staged;
+  reader_->read_rows(name, row_begin, staged);
+  if (home_ == WeightHome::kNvme) reader_->release(name);
+  return staged;
+}
+
+ConstTensorView WeightLoader::rows(const std::string& name, int64_t row_begin, const Shape& shape) {
+  const ConstTensorView stored = stored_rows(name, row_begin, shape);
+  if (!widening_) return stored;
   const TensorView wide(widening_.view().raw(), shape, widening_.dtype());
-  kernels::convert(device_, rows, wide);
+  kernels::convert(device_, stored, wide);
   return wide;
 }
 
 Tensor WeightLoader::load_vector(const std::string& name, int64_t n) {
   Tensor vector(device_.memory(), Shape{n}, compute_dtype(stored_), MemoryTag::kParameters);
-  kernels::convert(device_, fetch(name, 0, Shape{n}), vector.view());
+  kernels::convert(device_, rows(name, 0, Shape{n}), vector.view());
   return vector;
 }
 
 kernels::PackedWeight WeightLoader::load_matrix(const std::string& name, int64_t row_begin,
                                                 const Shape& shape) {
-  return kernels::PackedWeight(device_, fetch(name, row_begin, shape));
+  if (home_ == WeightHome::kHost && keeps_packed(shape))
+    return kernels::PackedWeight::from_storage(device_, stored_rows(name, row_begin, shape), shape[0],
+                                               shape[1]);
+  return kernels::PackedWeight(device_, rows(name, row_begin, shape));
 }
 
 NormWeights WeightLoader::load_norm(const std::string& name, nn::NormKind kind, int64_t n) {

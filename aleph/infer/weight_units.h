@@ -3,9 +3,9 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
+#include <map>
 #include <string>
-#include <unordered_map>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -45,7 +45,7 @@ inline DType compute_dtype(DType stored) { return stored == DType::kBF16 ? DType
 class WeightLoader {
  public:
   /// Keeps references to device and spec. `reader` may be null on a meta device. With kHost everything but
-  /// the embedding is read into host memory here.
+  /// the embedding is read into host memory here, matrices in the layout of products where that is no larger.
   WeightLoader(DeviceContext& device, const models::TransformerSpec& spec,
                const models::ParameterReader* reader, DType stored, WeightHome home);
 
@@ -62,16 +62,20 @@ class WeightLoader {
   LinearWeights load_linear(const std::string& name, int64_t out, int64_t in, bool bias);
   Tensor load_vector(const std::string& name, int64_t n);
   kernels::PackedWeight load_matrix(const std::string& name, int64_t row_begin, const Shape& shape);
-  /// The stored rows, in host memory until the next call.
-  ConstTensorView fetch(const std::string& name, int64_t row_begin, const Shape& shape);
-  void read_host_copies();
+  /// Rows as they are stored, in host memory until the next call.
+  ConstTensorView stored_rows(const std::string& name, int64_t row_begin, const Shape& shape);
+  /// The same in the dtype of computation.
+  ConstTensorView rows(const std::string& name, int64_t row_begin, const Shape& shape);
+  bool keeps_packed(const Shape& shape) const { return shape.rank() == 2 && !widening_; }
+  Tensor host_copy(const std::string& name, int64_t row_begin, const Shape& shape);
+  void keep_on_host();
 
   DeviceContext& device_;
   const models::TransformerSpec& spec_;
   const models::ParameterReader* reader_;
   DType stored_;
   WeightHome home_;
-  std::unordered_map<std::string, Tensor> host_copies_;  // kHost
+  std::map<std::pair<std::string, int64_t>, Tensor> host_copies_;  // kHost: by name and first row
   Tensor staging_, widening_;
 };
 
