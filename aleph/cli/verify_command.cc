@@ -103,7 +103,17 @@ class Verification {
       checks_.error(tensor->name.substr(std::string("output.").size()),
                     relative_error(tensor->values, reference_.floats(tensor->name, tensor->shape)),
                     bars_.outputs);
+    check_inference_logits();
     checks_.error("loss", std::abs(outputs_.loss - reference_.loss) / std::abs(reference_.loss),
+                  bars_.outputs);
+  }
+
+  // The first row again, computed as `aleph generate` does.
+  void check_inference_logits() {
+    const ReferenceBatch input = reference_.input();
+    const NamedTensor row = model_.inference_logits(input.ids.first(static_cast<size_t>(input.seq)));
+    const std::span<const float> all = reference_.floats("output.logits", outputs_.logits.shape);
+    checks_.error("logits of inference", relative_error(row.values, all.first(row.values.size())),
                   bars_.outputs);
   }
 
@@ -130,13 +140,14 @@ class Verification {
 
   void check_greedy() {
     greedy_ = model_.greedy(reference_.greedy_prompt, static_cast<int64_t>(reference_.greedy_tokens.size()));
-    const auto equal = std::mismatch(greedy_.begin(), greedy_.end(), reference_.greedy_tokens.begin());
+    const auto equal = std::mismatch(greedy_.begin(), greedy_.end(), reference_.greedy_tokens.begin(),
+                                     reference_.greedy_tokens.end());
     const auto same = static_cast<size_t>(equal.first - greedy_.begin());
     // Rounding to 16 bits may turn a close decision: only fp32 must agree to the end.
     const bool must = options_.dtype == DType::kF32;
-    checks_.fact(fmt::format("greedy tokens: the first {} of {} equal{}", same, greedy_.size(),
-                             must ? "" : " (no bar for 16-bit types)"),
-                 !must || same == greedy_.size());
+    checks_.fact(fmt::format("greedy tokens: the first {} of {} equal{}", same,
+                             reference_.greedy_tokens.size(), must ? "" : " (no bar for 16-bit types)"),
+                 !must || same == reference_.greedy_tokens.size());
   }
 
   void check_curve() {

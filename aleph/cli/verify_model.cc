@@ -4,10 +4,10 @@
 #include <map>
 
 #include "aleph/base/json.h"
+#include "aleph/infer/generate.h"
 #include "aleph/models/checkpoint_map.h"
 #include "aleph/models/convert_rows.h"
 #include "aleph/models/registry.h"
-#include "aleph/models/weights.h"
 
 namespace aleph::cli {
 
@@ -48,8 +48,12 @@ std::vector<int32_t> shifted_labels(const ReferenceBatch& batch) {
 
 VerifyModel::VerifyModel(const std::filesystem::path& directory, DType dtype, int64_t max_seq,
                          const CurveOptions& curve)
-    : curve_(curve), spec_(read_directory_spec(directory)), rule_(optim::make_adam(curve.adam)) {
-  const models::WeightSource weights = models::WeightSource::open(directory, spec_);
+    : curve_(curve),
+      dtype_(dtype),
+      max_seq_(max_seq),
+      spec_(read_directory_spec(directory)),
+      weights_(models::WeightSource::open(directory, spec_)),
+      rule_(optim::make_adam(curve.adam)) {
   const nn::Model::Options options{
       .embedding = spec_.embedding, .blocks = spec_.blocks, .head = spec_.head, .max_seq = max_seq};
   model_ = std::make_unique<nn::Model>(device_, options);
@@ -57,7 +61,7 @@ VerifyModel::VerifyModel(const std::filesystem::path& directory, DType dtype, in
       std::make_unique<zero::Engine>(zero::EngineContext{device_, nvme_, self_}, *model_, *rule_,
                                      zero::EngineOptions{.placement = {}, .dtype = dtype, .decay_all = true});
   engine_->load_parameters([&](const autograd::Parameter& parameter, const TensorView& values) {
-    weights.read(parameter.name, values);
+    weights_.read(parameter.name, values);
   });
 }
 
@@ -106,16 +110,22 @@ double VerifyModel::train_step(const ReferenceBatch& batch, int64_t step) {
   return loss.mean();
 }
 
-std::vector<int32_t> VerifyModel::greedy(std::vector<int32_t> prompt, int64_t count) {
-  std::vector<int32_t> tokens;
-  for (int64_t i = 0; i < count; ++i) {
-    const auto seq = static_cast<int64_t>(prompt.size());
-    const Forward result = forward({.ids = prompt, .labels = prompt, .rows = 1, .seq = seq});
-    const auto last = result.logits.values.end() - spec_.head.vocab_size;
-    tokens.push_back(static_cast<int32_t>(std::max_element(last, result.logits.values.end()) - last));
-    prompt.push_back(tokens.back());
-  }
-  return tokens;
+// Weights are at home on the device, in the type of the run.
+infer::Model VerifyModel::inference_model() {
+  return infer::Model(device_, spec_, &weights_, {.dtype = dtype_, .capacity = max_seq_});
+}
+
+NamedTensor VerifyModel::inference_logits(std::span<const int32_t> ids) {
+  infer::Model model = inference_model();
+  const Tensor logits = model.forward_logits(ids);
+  NamedTensor result = make_tensor("logits", logits.shape());
+  models::convert_elements(logits.view(), view(result));
+  return result;
+}
+
+std::vector<int32_t> VerifyModel::greedy(std::span<const int32_t> prompt, int64_t count) {
+  infer::Model model = inference_model();
+  return infer::generate(model, prompt, {.sampling = {}, .max_tokens = count, .eos_ids = {}}).tokens;
 }
 
 }  // namespace aleph::cli

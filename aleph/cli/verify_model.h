@@ -8,7 +8,9 @@
 #include <vector>
 
 #include "aleph/comm/communicator.h"
+#include "aleph/infer/model.h"
 #include "aleph/models/transformer_spec.h"
+#include "aleph/models/weights.h"
 #include "aleph/nn/transformer.h"
 #include "aleph/optim/update_rule.h"
 #include "aleph/zero/engine.h"
@@ -56,17 +58,23 @@ class VerifyModel {
   std::vector<NamedTensor> gradients(const ReferenceBatch& batch);
   /// One optimizer step, the `step`-th from 1; the mean loss before it.
   double train_step(const ReferenceBatch& batch, int64_t step);
-  /// `count` most likely tokens after `prompt`, computed without a cache.
-  std::vector<int32_t> greedy(std::vector<int32_t> prompt, int64_t count);
+  /// What `aleph generate` computes: the logits of one row, and the `count` most likely tokens after a
+  /// prompt.
+  NamedTensor inference_logits(std::span<const int32_t> ids);
+  std::vector<int32_t> greedy(std::span<const int32_t> prompt, int64_t count);
 
  private:
+  infer::Model inference_model();
   zero::LossSum backward(const ReferenceBatch& batch, int64_t step);
 
   DeviceContext device_{DeviceContext::Options{}};
   MemoryLedger nvme_{MemoryTier::kNvme, 0};
   comm::SelfCommunicator self_;
   CurveOptions curve_;
+  DType dtype_;
+  int64_t max_seq_;
   models::TransformerSpec spec_;
+  models::WeightSource weights_;
   std::unique_ptr<optim::UpdateRule> rule_;
   std::unique_ptr<nn::Model> model_;
   std::unique_ptr<zero::Engine> engine_;
