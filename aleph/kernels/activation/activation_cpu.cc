@@ -29,7 +29,7 @@ template <typename Isa>
 
 template <Activation kActivation, typename Isa>
 [[gnu::always_inline]] inline float value(float x) {
-  if constexpr (kActivation == Activation::kGelu) return x * simd::normal_cdf<Isa>(x);
+  if constexpr (kActivation == Activation::kGelu) return x * simd::normal<Isa>(x).distribution;
   if constexpr (kActivation == Activation::kGeluTanh) {
     return x * simd::sigmoid<Isa>(kTanhFactor * x * Isa::multiply_add(kTanhCubic * x, x, 1.0f));
   }
@@ -55,7 +55,8 @@ template <typename Isa>
 template <Activation kActivation, typename Isa>
 [[gnu::always_inline]] inline float slope(float x) {
   if constexpr (kActivation == Activation::kGelu) {
-    return simd::normal_cdf<Isa>(x) + x * simd::normal_density<Isa>(x);
+    const simd::Normal at = simd::normal<Isa>(x);
+    return Isa::multiply_add(x, at.density, at.distribution);
   }
   if constexpr (kActivation == Activation::kGeluTanh) return gelu_tanh_slope<Isa>(x);
   if constexpr (kActivation == Activation::kQuickGelu) return swish_slope<Isa>(x, 1.702f);

@@ -62,11 +62,16 @@ TEST_P(MathTest, TanhAndSigmoidAreAccurate) {
 
 TEST_P(MathTest, NormalDistributionIsAccurateInItsTail) {
   const auto fast = [](auto isa, float x) __attribute__((always_inline)) {
-    return simd::normal_cdf<decltype(isa)>(x);
+    return simd::normal<decltype(isa)>(x).distribution;
   };
   const auto exact = [](double x) { return 0.5 * std::erfc(-x / std::sqrt(2.0)); };
   expect_accurate(fast, exact, -5, 5, 6e-7);
   expect_accurate(fast, exact, -12.6, 14, 1e-6);
+  const auto density = [](auto isa, float x) __attribute__((always_inline)) {
+    return simd::normal<decltype(isa)>(x).density;
+  };
+  const auto exact_density = [](double x) { return std::exp(-x * x / 2) / std::sqrt(8 * std::atan(1.0)); };
+  expect_accurate(density, exact_density, -12.6, 12.6, 1e-6);
 }
 
 TEST_P(MathTest, LimitsAndNan) {
@@ -80,11 +85,11 @@ TEST_P(MathTest, LimitsAndNan) {
         EXPECT_EQ(simd::sigmoid<Isa>(-1e30f), 0.0f);
         EXPECT_EQ(simd::sigmoid<Isa>(kInfinity), 1.0f);
         EXPECT_EQ(simd::tanh<Isa>(-kInfinity), -1.0f);
-        EXPECT_EQ(simd::normal_cdf<Isa>(-kInfinity), 0.0f);
-        EXPECT_EQ(simd::normal_cdf<Isa>(1e30f), 1.0f);
+        EXPECT_EQ(simd::normal<Isa>(-kInfinity).distribution, 0.0f);
+        EXPECT_EQ(simd::normal<Isa>(1e30f).distribution, 1.0f);
         const float nan = std::numeric_limits<float>::quiet_NaN();
         EXPECT_TRUE(std::isnan(simd::exp<Isa>(nan)) && std::isnan(simd::tanh<Isa>(nan)));
-        EXPECT_TRUE(std::isnan(simd::sigmoid<Isa>(nan)) && std::isnan(simd::normal_cdf<Isa>(nan)));
+        EXPECT_TRUE(std::isnan(simd::sigmoid<Isa>(nan)) && std::isnan(simd::normal<Isa>(nan).distribution));
       });
 }
 
