@@ -26,21 +26,29 @@ void convert_elements(const From* x, To* y, int64_t n) {
       });
 }
 
-/// Tile by tile, so that both sides are read and written in whole cache lines.
+/// Tile by tile through a buffer, so that both sides move in whole cache lines.
 template <typename From, typename To>
 void transpose_elements(const From* x, To* y, int64_t rows, int64_t columns) {
   constexpr int64_t kTile = 32;
-  const int64_t tiles = (rows + kTile - 1) / kTile;
-  parallel_for(tiles, 1, [=](int64_t begin, int64_t end) {
-    for (int64_t tile = begin; tile < end; ++tile) {
-      const int64_t row_end = std::min(rows, (tile + 1) * kTile);
-      for (int64_t column = 0; column < columns; ++column) {
-        for (int64_t row = tile * kTile; row < row_end; ++row) {
-          simd::store(y + column * rows + row, simd::load(x + row * columns + column));
-        }
-      }
-    }
-  });
+  simd::parallel((rows + kTile - 1) / kTile,
+                 1, [=](auto, int64_t begin, int64_t end) __attribute__((always_inline)) {
+                   float tile[kTile][kTile + 1];  // the odd width keeps columns apart in the cache
+                   for (int64_t row = begin * kTile; row < std::min(rows, end * kTile); row += kTile) {
+                     const int64_t height = std::min(kTile, rows - row);
+                     for (int64_t column = 0; column < columns; column += kTile) {
+                       const int64_t width = std::min(kTile, columns - column);
+                       for (int64_t i = 0; i < height; ++i) {
+                         for (int64_t j = 0; j < width; ++j)
+                           tile[j][i] = simd::load(x + (row + i) * columns + column + j);
+                       }
+                       for (int64_t j = 0; j < width; ++j) {
+                         To* to = y + (column + j) * rows + row;
+#pragma omp simd
+                         for (int64_t i = 0; i < height; ++i) simd::store(to + i, tile[j][i]);
+                       }
+                     }
+                   }
+                 });
 }
 
 struct Piece {
@@ -64,18 +72,56 @@ constexpr int64_t kPiece = 4096;
   return {sum, non_finite};
 }
 
+constexpr int64_t kDrawBlocks = 64;
+
+/// The words of kDrawBlocks blocks from `first` on, as RandomStream::words gives them: every round of Philox
+/// for all blocks before the next, so that each is one vector loop.
+[[gnu::always_inline]] inline void draw(const RandomStream& stream, uint64_t first,
+                                        uint32_t (&words)[kDrawBlocks][4]) {
+  uint32_t c[4][kDrawBlocks];
+  for (int64_t i = 0; i < kDrawBlocks; ++i) {
+    const uint64_t block = first + static_cast<uint64_t>(i);
+    c[0][i] = static_cast<uint32_t>(block);
+    c[1][i] = static_cast<uint32_t>(block >> 32);
+    c[2][i] = static_cast<uint32_t>(stream.high());
+    c[3][i] = static_cast<uint32_t>(stream.high() >> 32);
+  }
+  uint32_t key0 = stream.key()[0], key1 = stream.key()[1];
+  for (int round = 0; round < 10; ++round, key0 += 0x9E3779B9u, key1 += 0xBB67AE85u) {
+#pragma omp simd
+    for (int64_t i = 0; i < kDrawBlocks; ++i) {
+      const uint64_t p0 = uint64_t{0xD2511F53u} * c[0][i], p1 = uint64_t{0xCD9E8D57u} * c[2][i];
+      c[0][i] = static_cast<uint32_t>(p1 >> 32) ^ c[1][i] ^ key0;
+      c[1][i] = static_cast<uint32_t>(p1);
+      c[2][i] = static_cast<uint32_t>(p0 >> 32) ^ c[3][i] ^ key1;
+      c[3][i] = static_cast<uint32_t>(p0);
+    }
+  }
+#pragma omp simd
+  for (int64_t i = 0; i < kDrawBlocks; ++i) {
+    words[i][0] = c[0][i];
+    words[i][1] = c[1][i];
+    words[i][2] = c[2][i];
+    words[i][3] = c[3][i];
+  }
+}
+
 template <typename T>
 void drop(const DropoutArgs& args, const T* x, T* y, int64_t n) {
   const RandomStream stream(args.key);
-  const float keep_scale = 1.0f / (1.0f - args.probability);
-  const float probability = args.probability;
+  const float keep_scale = 1.0f / (1.0f - args.probability), probability = args.probability;
   simd::parallel(
       n, simd::kFlatGrain, [&](auto, int64_t begin, int64_t end) __attribute__((always_inline)) {
-        for (int64_t i = begin; i < end; i += 4) {  // begin is a multiple of 4: one block of words
-          const std::array<uint32_t, 4> words = stream.words(static_cast<uint64_t>(i / 4));
-          for (int64_t j = 0; j < std::min<int64_t>(4, end - i); ++j) {
-            const float draw = static_cast<float>(words[static_cast<size_t>(j)] >> 8) * 0x1p-24f;
-            simd::store(y + i + j, draw >= probability ? simd::load(x + i + j) * keep_scale : 0.0f);
+        for (int64_t start = begin; start < end; start += 4 * kDrawBlocks) {  // begin is a multiple of 4
+          const int64_t count = std::min(4 * kDrawBlocks, end - start);
+          uint32_t words[kDrawBlocks][4];
+          draw(stream, static_cast<uint64_t>(start / 4), words);
+          const uint32_t* word = words[0];
+#pragma omp simd
+          for (int64_t i = 0; i < count; ++i) {
+            const float uniform = static_cast<float>(static_cast<int32_t>(word[i] >> 8)) * 0x1p-24f;
+            const float scaled = simd::load(x + start + i) * keep_scale;
+            simd::store(y + start + i, uniform >= probability ? scaled : 0.0f);
           }
         }
       });
