@@ -92,7 +92,7 @@ template <Norm kNorm, typename Isa, typename T>
     const float normal = (simd::load(x + j) - mean) * rstd;
     dweight[j] = Isa::multiply_add(upstream, normal, dweight[j]);
     sum += g;
-    product = Isa::multiply_add(g, normal, product);
+    product += g * normal;
   }
   if (dbias != nullptr) {
 #pragma omp simd
