@@ -38,6 +38,14 @@ struct Avx512Vector {
   static Reg fma(Reg a, Reg b, Reg c) { return _mm512_fmadd_ps(a, b, c); }
   static Reg max(Reg a, Reg b) { return _mm512_max_ps(a, b); }
   static float sum(Reg x) { return _mm512_reduce_add_ps(x); }
+  static void sum4(const Reg (&x)[4], float* y) {
+    const Reg ab = _mm512_add_ps(_mm512_unpacklo_ps(x[0], x[1]), _mm512_unpackhi_ps(x[0], x[1]));
+    const Reg cd = _mm512_add_ps(_mm512_unpacklo_ps(x[2], x[3]), _mm512_unpackhi_ps(x[2], x[3]));
+    const Reg even = _mm512_shuffle_ps(ab, cd, 0x44), odd = _mm512_shuffle_ps(ab, cd, 0xee);
+    const Reg all = _mm512_add_ps(even, odd);
+    const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
+    _mm_storeu_ps(y, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
+  }
   static Reg keep(Reg x, uint64_t bits) {
     return _mm512_maskz_mov_ps(static_cast<__mmask16>(bits & 0xffffu), x);
   }

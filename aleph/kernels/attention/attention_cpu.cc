@@ -201,7 +201,6 @@ int64_t backward_scratch(int64_t head_dim) {
 }
 
 int64_t decode_scratch(int64_t head_dim, int64_t group) {
-  constexpr int64_t kDecodeTile = 64;
   return group * (2 * padded(head_dim) + kDecodeTile) + 2 * padded(group);
 }
 

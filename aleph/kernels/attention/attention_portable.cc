@@ -32,6 +32,9 @@ struct PortableVector {
   static Reg fma(Reg a, Reg b, Reg c) { return a * b + c; }
   static Reg max(Reg a, Reg b) { return a > b ? a : b; }
   static float sum(Reg x) { return (x[0] + x[2]) + (x[1] + x[3]); }
+  static void sum4(const Reg (&x)[4], float* y) {
+    for (int i = 0; i < 4; ++i) y[i] = sum(x[i]);
+  }
   static Reg keep(Reg x, uint64_t bits) {
     const auto all = static_cast<int32_t>(bits & 0xfu);
     const Bits kept = (Bits{all, all, all, all} & Bits{1, 2, 4, 8}) != 0;

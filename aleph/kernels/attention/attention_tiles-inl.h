@@ -2,7 +2,8 @@
 // after its target pragma; everything here has internal linkage.
 //
 // V: Reg, kWidth, kRows x kColumns (registers of a product tile), load, load of BF16 and F16, store, set1,
-// add, sub, mul, fma, max, exp2, sum, keep(v, bits): lanes whose bit is set, others 0.
+// add, sub, mul, fma, max, exp2, sum, sum4 (of four registers), keep(v, bits): lanes whose bit is set, others
+// 0.
 
 #include "aleph/kernels/attention/attention_tiles.h"
 
@@ -500,93 +501,107 @@ void backward_tile(const Problem& p, int64_t batch, int64_t kv_head, int64_t ind
 
 // ---- decoding: one query position, keys and values streamed once; vectors run over head_dim ----
 
-inline constexpr int64_t kDecodeTile = 64;
-
+/// The last, partly filled vector of a row, 0 beyond its n - d elements.
 template <typename V, typename T>
 inline typename V::Reg load_part(const T* x, int64_t d, int64_t n) {
-  if (d + V::kWidth <= n) return V::load(x + d);
   alignas(64) float part[V::kWidth] = {};
   for (int64_t i = d; i < n; ++i) part[i - d] = simd::load(x + i);
   return V::load(part);
 }
 
-/// scores[r * kDecodeTile + j] = query r . key j for R queries [R, width] and one to four keys.
+/// Calls `body(d, load)` for the vectors of a row of head_dim elements.
+template <typename V, typename Body>
+[[gnu::always_inline]] inline void for_each_vector(int64_t head_dim, const Body& body) {
+  int64_t d = 0;
+  for (; d + V::kWidth <= head_dim; d += V::kWidth) body(d, [d](const auto* x) { return V::load(x + d); });
+  if (d < head_dim) body(d, [d, head_dim](const auto* x) { return load_part<V>(x, d, head_dim); });
+}
+
+/// Rows j ... j + 3 of keys or values; the last one again where there are fewer.
+template <typename T>
+struct FourRows {
+  FourRows(const T* x, int64_t stride, int64_t j, int64_t count) {
+    for (int64_t i = 0; i < 4; ++i) row[i] = x + std::min(j + i, count - 1) * stride;
+  }
+  const T* row[4];
+};
+
+/// scores[r * kDecodeTile + j] = query r . key j for R queries [R, width].
 template <typename V, typename T, int R>
 void decode_scores(const Problem& p, const T* keys, int64_t stride, int64_t count, const float* queries,
                    float* scores) {
   const int64_t width = padded(p.head_dim);
   for (int64_t j = 0; j < count; j += 4) {
-    const int64_t last = count - 1 - j;
-    const T* key[4];
-    for (int64_t i = 0; i < 4; ++i) key[i] = keys + (j + std::min(i, last)) * stride;
+    const FourRows<T> key(keys, stride, j, count);
     typename V::Reg sums[R][4];
     for (int r = 0; r < R; ++r) {
       for (int i = 0; i < 4; ++i) sums[r][i] = V::set1(0.0f);
     }
-    for (int64_t d = 0; d < p.head_dim; d += V::kWidth) {
+    for_each_vector<V>(
+        p.head_dim, [&](int64_t d, auto load) __attribute__((always_inline)) {
 #pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i) {
-        const auto x = load_part<V>(key[i], d, p.head_dim);
+          for (int i = 0; i < 4; ++i) {
+            const auto x = load(key.row[i]);
 #pragma GCC unroll 4
-        for (int r = 0; r < R; ++r) sums[r][i] = V::fma(V::load(queries + r * width + d), x, sums[r][i]);
-      }
-    }
-    for (int r = 0; r < R; ++r) {
-      for (int64_t i = 0; i <= std::min<int64_t>(3, last); ++i) {
-        scores[r * kDecodeTile + j + i] = V::sum(sums[r][i]);
-      }
-    }
+            for (int r = 0; r < R; ++r) sums[r][i] = V::fma(V::load(queries + r * width + d), x, sums[r][i]);
+          }
+        });
+    for (int r = 0; r < R; ++r) V::sum4(sums[r], scores + r * kDecodeTile + j);
   }
 }
 
-/// results [R, width] += weights [R, kDecodeTile] values.
+/// results [R, width] += weights [R, kDecodeTile] values; weights are 0 from count to the next multiple of 4.
 template <typename V, typename T, int R>
 void decode_values(const Problem& p, const T* values, int64_t stride, int64_t count, const float* weights,
                    float* results) {
   const int64_t width = padded(p.head_dim);
   for (int64_t j = 0; j < count; j += 4) {
-    const int64_t last = count - 1 - j;
+    const FourRows<T> value(values, stride, j, count);
     typename V::Reg factors[R][4];
-    const T* value[4];
-    for (int64_t i = 0; i < 4; ++i) {
-      value[i] = values + (j + std::min(i, last)) * stride;
-      for (int r = 0; r < R; ++r) {
-        factors[r][i] = V::set1(i <= last ? weights[r * kDecodeTile + j + i] : 0.0f);
-      }
+    for (int r = 0; r < R; ++r) {
+      for (int i = 0; i < 4; ++i) factors[r][i] = V::set1(weights[r * kDecodeTile + j + i]);
     }
-    for (int64_t d = 0; d < p.head_dim; d += V::kWidth) {
-      typename V::Reg sums[R];
-      for (int r = 0; r < R; ++r) sums[r] = V::load(results + r * width + d);
+    for_each_vector<V>(
+        p.head_dim, [&](int64_t d, auto load) __attribute__((always_inline)) {
+          typename V::Reg sums[R];
 #pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i) {
-        const auto x = load_part<V>(value[i], d, p.head_dim);
+          for (int r = 0; r < R; ++r) sums[r] = V::load(results + r * width + d);
 #pragma GCC unroll 4
-        for (int r = 0; r < R; ++r) sums[r] = V::fma(factors[r][i], x, sums[r]);
-      }
-      for (int r = 0; r < R; ++r) V::store(results + r * width + d, sums[r]);
-    }
+          for (int i = 0; i < 4; ++i) {
+            const auto x = load(value.row[i]);
+#pragma GCC unroll 4
+            for (int r = 0; r < R; ++r) sums[r] = V::fma(factors[r][i], x, sums[r]);
+          }
+#pragma GCC unroll 4
+          for (int r = 0; r < R; ++r) V::store(results + r * width + d, sums[r]);
+        });
   }
 }
 
-/// scores [count] become exp2(score - maximum); results shrink with the maximum.
+/// scores [count, filled up to vectors] become exp2(score - maximum); results shrink with the maximum.
 template <typename V>
 void decode_softmax(int64_t count, int64_t width, float* scores, float* maximum, float* sum, float* results) {
-  const int64_t vectors = (count + V::kWidth - 1) / V::kWidth * V::kWidth;
-  std::fill(scores + count, scores + vectors, kMasked);
-  const float before = *maximum;
-  for (int64_t j = 0; j < count; ++j) *maximum = std::max(*maximum, scores[j]);
-  alignas(64) float shrink[V::kWidth];
-  V::store(shrink, V::exp2(V::set1(before - *maximum)));
+  const int64_t filled = padded(count);
+  std::fill(scores + count, scores + filled, kMasked);
+  alignas(64) float tops[V::kWidth];
+  auto top = V::set1(*maximum);
+  for (int64_t j = 0; j < filled; j += V::kWidth) top = V::max(top, V::load(scores + j));
+  V::store(tops, top);
+  const auto before = V::set1(*maximum);
+  *maximum = *std::max_element(tops, tops + V::kWidth);
+  top = V::set1(*maximum);
   auto total = V::set1(0.0f);
-  for (int64_t j = 0; j < count; j += V::kWidth) {
-    const auto weight = V::exp2(V::sub(V::load(scores + j), V::set1(*maximum)));
+  for (int64_t j = 0; j < filled; j += V::kWidth) {
+    const auto weight = V::exp2(V::sub(V::load(scores + j), top));
     V::store(scores + j, weight);
     total = V::add(total, weight);
   }
-  *sum = *sum * shrink[0] + V::sum(total);
-  if (shrink[0] == 1.0f) return;
+  const auto shrink = V::exp2(V::sub(before, top));
+  V::store(tops, shrink);
+  *sum = *sum * tops[0] + V::sum(total);
+  if (tops[0] == 1.0f) return;
   for (int64_t d = 0; d < width; d += V::kWidth) {
-    V::store(results + d, V::mul(V::load(results + d), V::set1(shrink[0])));
+    V::store(results + d, V::mul(V::load(results + d), shrink));
   }
 }
 

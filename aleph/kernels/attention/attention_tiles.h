@@ -14,9 +14,10 @@
 
 namespace aleph::kernels::attention {
 
-inline constexpr int64_t kLanes = 64;     ///< query rows of a block
-inline constexpr int64_t kKeyTile = 128;  ///< keys of a tile; tiles start at multiples of it
-inline constexpr int64_t kPad = 16;       ///< floats of the widest vector: rows of scratch are padded to it
+inline constexpr int64_t kLanes = 64;        ///< query rows of a block
+inline constexpr int64_t kKeyTile = 128;     ///< keys of a tile; tiles start at multiples of it
+inline constexpr int64_t kDecodeTile = 256;  ///< keys of a tile of the decoding pass
+inline constexpr int64_t kPad = 16;  ///< floats of the widest vector: rows of scratch are padded to it
 
 inline constexpr int64_t padded(int64_t n) { return (n + kPad - 1) / kPad * kPad; }
 
@@ -64,9 +65,9 @@ struct Problem {
 
 /// Keys a split of the decoding pass reads: depends on the problem only, at most 64 splits.
 inline int64_t decode_split(int64_t visible) {
-  constexpr int64_t kLeast = 256, kMostSplits = 64;
+  constexpr int64_t kMostSplits = 64;
   const int64_t even = (visible + kMostSplits - 1) / kMostSplits;
-  return even <= kLeast ? kLeast : padded(even);
+  return even <= kDecodeTile ? kDecodeTile : padded(even);
 }
 
 // Floats of scratch per thread.
