@@ -25,6 +25,8 @@ class ModelFiles {
   const TensorInfo& info(std::string_view name) const { return file_of(name).info(name); }
   /// The shard that holds it: its path and info().offset say where to read without the mapping.
   const SafetensorsFile& file_of(std::string_view name) const;
+  /// Asks the system to start loading this tensor.
+  void prefetch(std::string_view name) const { file_of(name).prefetch(name); }
   /// Tells the system that the pages of this tensor are not needed soon.
   void release(std::string_view name) const { file_of(name).release(name); }
 

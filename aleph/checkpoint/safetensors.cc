@@ -246,6 +246,11 @@ ConstTensorView SafetensorsFile::tensor(std::string_view name) const {
   return ConstTensorView(reinterpret_cast<const std::byte*>(copy.data()), shape, *tensor.type);
 }
 
+void SafetensorsFile::prefetch(std::string_view name) const {
+  const TensorInfo& tensor = info(name);
+  file_.prefetch(tensor.offset, tensor.bytes);
+}
+
 void SafetensorsFile::release(std::string_view name) const {
   const TensorInfo& tensor = info(name);
   file_.release(tensor.offset, tensor.bytes);

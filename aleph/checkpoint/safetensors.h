@@ -60,6 +60,8 @@ class SafetensorsFile {
   ConstTensorView tensor(std::string_view name) const;
   /// Its bytes, of any dtype.
   std::span<const std::byte> raw(std::string_view name) const;
+  /// Asks the system to start loading this tensor.
+  void prefetch(std::string_view name) const;
   /// Tells the system that the pages of this tensor are not needed soon.
   void release(std::string_view name) const;
 

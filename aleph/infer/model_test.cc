@@ -155,6 +155,7 @@ class BrokenReader final : public models::ParameterReader {
     if (parameter == name_) throw Error(name_, "an error while reading", "its values");
     reader_.read_rows(parameter, row_begin, dst);
   }
+  void prefetch(const std::string&) const override {}
   void release(const std::string&) const override {}
 
  private:

@@ -133,6 +133,9 @@ BlockWeights WeightLoader::load_block(int64_t index) {
   const nn::BlockSpec& spec = spec_.blocks.at(static_cast<size_t>(index));
   const std::string prefix = fmt::format("blocks.{}.", index);
   const int64_t hidden = spec.hidden_size, inner = spec.intermediate_size;
+  if (home_ != WeightHome::kHost && !device_.meta())
+    for (const models::NamedShape& parameter : models::block_shapes(spec_, index))
+      reader_->prefetch(parameter.name);
   BlockWeights block;
   block.attention_norm = load_norm(prefix + "attention_norm", spec.norm, hidden);
   block.qkv = load_linear(prefix + "attention.qkv", (spec.heads + 2 * spec.kv_heads) * spec.head_dim, hidden,

@@ -92,6 +92,10 @@ void WeightSource::read_rows(const std::string& parameter, int64_t row_begin, co
   ALEPH_CHECK(filled == row_end, "rows {} to {} of '{}'", row_begin, row_end, parameter);
 }
 
+void WeightSource::prefetch(const std::string& parameter) const {
+  for (const TensorBinding& binding : bindings_of(parameter)) files_.prefetch(binding.checkpoint_name);
+}
+
 void WeightSource::release(const std::string& parameter) const {
   for (const TensorBinding& binding : bindings_of(parameter)) files_.release(binding.checkpoint_name);
 }

@@ -24,6 +24,8 @@ class ParameterReader {
   /// Rows [row_begin, row_begin + dst.shape()[0]) of a matrix, or elements of a vector, converted to the
   /// dtype of dst (fp32, bf16 or fp16). dst is [rows, in] or [n]. May be called from several threads.
   virtual void read_rows(const std::string& parameter, int64_t row_begin, const TensorView& dst) const = 0;
+  /// The values will be read soon; the next call may go on before they have arrived.
+  virtual void prefetch(const std::string& parameter) const = 0;
   /// The values will not be needed soon.
   virtual void release(const std::string& parameter) const = 0;
 };
@@ -42,6 +44,7 @@ class WeightSource final : public ParameterReader {
   /// Fills a whole parameter.
   void read(const std::string& parameter, const TensorView& dst) const { read_rows(parameter, 0, dst); }
   void read_rows(const std::string& parameter, int64_t row_begin, const TensorView& dst) const override;
+  void prefetch(const std::string& parameter) const override;
   void release(const std::string& parameter) const override;
 
   /// The type the token embedding is stored in.
