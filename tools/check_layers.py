@@ -26,7 +26,6 @@ VENDORS = [
     (r"(mpi|nccl)\.h$", {"comm"}, "use aleph/comm"),
     (r"(pcre2|unicode/|sentencepiece)", {"text"}, "use aleph/text"),
     (r"httplib", {"serve"}, "use aleph/serve"),
-    (r"CLI/", {"cli"}, "command lines are read in aleph/cli"),
     (r"(gtest|gmock)/", {"test"}, "only tests include it"),
 ]
 

@@ -22,7 +22,6 @@ build    pkg-config           command:pkg-config
 build    libdnnl-dev          header:dnnl.hpp
 build    libfmt-dev           header:fmt/core.h
 build    nlohmann-json3-dev   header:nlohmann/json.hpp
-build    libcli11-dev         header:CLI/CLI.hpp
 build    libpcre2-dev         header:pcre2.h
 build    libicu-dev           header:unicode/uchar.h
 test     libgtest-dev         header:gtest/gtest.h

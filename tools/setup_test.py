@@ -10,7 +10,7 @@ TOOLS = pathlib.Path(__file__).resolve().parent
 BASICS = ["bash", "cat", "dirname", "mkdir", "touch"]
 COMMANDS = ["g++", "make", "cmake", "ninja", "pkg-config", "git", "python3", "ccache", "clang-format-14",
             "clang-tidy-14"]
-HEADERS = ["dnnl.hpp", "fmt/core.h", "nlohmann/json.hpp", "CLI/CLI.hpp", "pcre2.h", "unicode/uchar.h",
+HEADERS = ["dnnl.hpp", "fmt/core.h", "nlohmann/json.hpp", "pcre2.h", "unicode/uchar.h",
            "gtest/gtest.h", "gmock/gmock.h", "liburing.h"]
 
 

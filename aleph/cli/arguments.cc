@@ -1,6 +1,6 @@
 #include "aleph/cli/arguments.h"
 
-#include <cstdlib>
+#include <limits>
 
 #include "aleph/base/error.h"
 #include "aleph/base/text_util.h"
@@ -13,41 +13,38 @@ namespace {
 using Arity = Flag::Arity;
 using Values = std::vector<std::string>;
 constexpr int64_t kLargestPrompt = int64_t{64} << 20;
+constexpr int64_t kMostThreads = 4096;
 
 std::string kebab(std::string name) {
   for (char& c : name) c = c == '_' ? '-' : c;
   return name;
 }
 
-/// What --help shows of a default: nothing where there is none.
+/// What --help shows of a default: nothing where there is none; lists and numbers as they are typed.
 std::string shown_default(const std::string& json) {
   if (json == "null" || json == "\"\"" || json == "[]" || json == "false") return "";
-  return json.starts_with('"') ? json.substr(1, json.size() - 2) : json;
+  if (json.starts_with('"')) return json.substr(1, json.size() - 2);
+  std::string shown = json;
+  std::erase_if(shown, [](char c) { return c == '[' || c == ']' || c == ' '; });
+  return shown.ends_with(".0") ? shown.substr(0, shown.size() - 2) : shown;
 }
 
 Flag train_flag(const train::ConfigField& field, train::TrainConfig& config) {
-  const auto set = [&config, &field](const Values& values, const std::string& source) {
+  const bool deepspeed = field.name == "deepspeed";
+  const auto set = [&config, &field, deepspeed](const Values& values, const std::string& source) {
+    if (deepspeed) train::read_deepspeed_file(values.at(0), config);
     train::set_config_field(config, field, values, source);
   };
-  return {.name = kebab(field.name),
-          .group = field.group,
-          .value = field.value,
-          .help = field.help,
-          .fallback = shown_default(field.get(train::TrainConfig{})),
-          .arity = field.arity,
-          .commas = field.commas,
-          .set = set};
-}
-
-/// Reads the DeepSpeed file before any flag, so that flags win.
-void read_deepspeed_first(const Values& arguments, train::TrainConfig& config) {
-  std::string file;
-  if (const char* text = std::getenv("ALEPH_ARG_DEEPSPEED")) file = text;
-  for (size_t i = 0; i < arguments.size(); ++i) {
-    if (arguments[i] == "--deepspeed" && i + 1 < arguments.size()) file = arguments[i + 1];
-    if (arguments[i].starts_with("--deepspeed=")) file = arguments[i].substr(arguments[i].find('=') + 1);
-  }
-  if (!file.empty()) train::read_deepspeed_file(file, config);
+  return {
+      .name = kebab(field.name),
+      .group = field.group,
+      .value = field.value,
+      .help = field.help,
+      .fallback = field.fallback.empty() ? shown_default(field.get(train::TrainConfig{})) : field.fallback,
+      .arity = field.arity,
+      .commas = field.commas,
+      .first = deepspeed,
+      .set = set};
 }
 
 std::function<void(const Values&, const std::string&)> one(
@@ -63,24 +60,41 @@ train::Offload parse_offload(const std::string& text, const std::string& source)
   throw UsageError(source, "'" + printable(text) + "'", "none, cpu or nvme");
 }
 
-Flag integer_flag(const std::string& name, const std::string& group, const std::string& help,
-                  std::optional<int64_t>& target, int64_t least) {
-  return {.name = name,
+Flag threads_flag(const std::string& group, std::optional<int64_t>& target) {
+  return {.name = "threads",
           .group = group,
           .value = "N",
-          .help = help,
-          .set = one([&target, least](const auto& text, const auto& source) {
-            target = parse_integer(text, source, least);
+          .help = "not given: all cores",
+          .set = one([&target](const auto& text, const auto& source) {
+            target = parse_integer(text, source, 1, kMostThreads);
           })};
 }
 
-Flag number_flag(const std::string& name, const std::string& help, std::optional<double>& target) {
-  return {
-      .name = name,
-      .group = "sampling",
-      .value = "X",
-      .help = help,
-      .set = one([&target](const auto& text, const auto& source) { target = parse_number(text, source); })};
+/// Numbers of (0, most], or [0, most] where `zero` is one of them.
+Flag number_flag(const std::string& name, const std::string& help, std::optional<double>& target,
+                 bool zero = true, double most = std::numeric_limits<double>::max()) {
+  return {.name = name,
+          .group = "Sampling",
+          .value = "X",
+          .help = help,
+          .set = one([&target, zero, most](const auto& text, const auto& source) {
+            const double value = parse_number(text, source, 0, most);
+            if (value == 0 && !zero)
+              throw UsageError(source, "'" + printable(text) + "'", "a number above 0");
+            target = value;
+          })};
+}
+
+std::string parse_text(const std::string& text, const std::string& source, const char* expected) {
+  if (text.empty()) throw UsageError(source, "an empty text", expected);
+  return text;
+}
+
+/// A budget; none of it is no budget.
+int64_t parse_budget(const std::string& text, const std::string& source) {
+  const int64_t bytes = parse_size(text, source);
+  if (bytes == 0) throw UsageError(source, "'" + printable(text) + "'", "a size above 0");
+  return bytes;
 }
 
 Flag switch_flag(const std::string& name, const std::string& group, const std::string& help, bool& target) {
@@ -97,25 +111,27 @@ std::vector<Flag> input_flags(GenerateOptions& options) {
     options.prompts.insert(options.prompts.end(), values.begin(), values.end());
   };
   return {{.name = "model",
-           .group = "input",
+           .group = "Input",
            .value = "DIR",
            .help = "Hugging Face directory",
-           .set = one([&options](const auto& text, const auto&) { options.model = text; })},
+           .set = one([&options](const auto& text, const auto& source) {
+             options.model = parse_text(text, source, "a directory");
+           })},
           {.name = "prompt",
-           .group = "input",
+           .group = "Input",
            .value = "TEXT",
            .help = "text to continue; several are answered in turn",
            .arity = Arity::kMany,
            .set = add_prompt},
           {.name = "prompt-file",
-           .group = "input",
+           .group = "Input",
            .value = "FILE",
            .help = "one prompt: the whole file",
            .set = one([&options](const auto& text, const auto&) {
              options.prompts.push_back(io::read_file(text, kLargestPrompt));
            })},
           {.name = "max-tokens",
-           .group = "input",
+           .group = "Input",
            .value = "N",
            .help = "tokens to generate at most",
            .fallback = "128",
@@ -123,37 +139,44 @@ std::vector<Flag> input_flags(GenerateOptions& options) {
              options.max_tokens = parse_integer(text, source, 0);
            })},
           {.name = "stop",
-           .group = "input",
+           .group = "Input",
            .value = "TEXT",
            .help = "end before this text",
            .arity = Arity::kMany,
-           .set = [&options](const Values& values, const std::string&) {
-             options.stop.insert(options.stop.end(), values.begin(), values.end());
+           .set = [&options](const Values& values, const std::string& source) {
+             for (const std::string& value : values)
+               options.stop.push_back(parse_text(value, source, "text to stop at"));
            }}};
 }
 
 std::vector<Flag> sampling_flags(GenerateOptions& options) {
-  return {
-      number_flag("temperature", "0 is greedy; not given: as generation_config.json says, else greedy",
-                  options.temperature),
-      integer_flag("top-k", "sampling", "sample among the N likeliest tokens; 0: all", options.top_k, 0),
-      number_flag("top-p", "sample among the likeliest tokens that hold this share; 1: all", options.top_p),
-      number_flag("min-p", "drop tokens below this share of the likeliest one", options.min_p),
-      number_flag("repetition-penalty", "above 1: tokens seen before become less likely",
-                  options.repetition_penalty),
-      {.name = "seed",
-       .group = "sampling",
-       .value = "N",
-       .help = "of the random draws",
-       .fallback = "0",
-       .set = one([&options](const auto& text, const auto& source) {
-         options.seed = static_cast<uint64_t>(parse_integer(text, source));
-       })}};
+  return {number_flag("temperature", "0 is greedy; not given: as generation_config.json says, else greedy",
+                      options.temperature),
+          {.name = "top-k",
+           .group = "Sampling",
+           .value = "N",
+           .help = "sample among the N likeliest tokens; 0: all",
+           .set = one([&options](const auto& text, const auto& source) {
+             options.top_k = parse_integer(text, source);
+           })},
+          number_flag("top-p", "sample among the likeliest tokens that hold this share; 1: all",
+                      options.top_p, false, 1),
+          number_flag("min-p", "drop tokens below this share of the likeliest one", options.min_p, true, 1),
+          number_flag("repetition-penalty", "above 1: tokens seen before become less likely",
+                      options.repetition_penalty, false),
+          {.name = "seed",
+           .group = "Sampling",
+           .value = "N",
+           .help = "of the random draws",
+           .fallback = "0",
+           .set = one([&options](const auto& text, const auto& source) {
+             options.seed = static_cast<uint64_t>(parse_integer(text, source));
+           })}};
 }
 
 Flag nvme_flag(std::vector<std::filesystem::path>& paths) {
   return {.name = "nvme-path",
-          .group = "placement",
+          .group = "Placement",
           .value = "DIR[,DIR]",
           .help = "folders for swap files",
           .arity = Arity::kMany,
@@ -165,21 +188,21 @@ Flag nvme_flag(std::vector<std::filesystem::path>& paths) {
 
 std::vector<Flag> placement_flags(GenerateOptions& options) {
   return {{.name = "dtype",
-           .group = "placement",
+           .group = "Placement",
            .value = "fp32|bf16|fp16",
            .help = "of weights and activations; not given: that of the model",
            .set = one([&options](const auto& text, const auto& source) {
              options.dtype = parse_float_dtype(text, source);
            })},
           {.name = "device-memory",
-           .group = "placement",
+           .group = "Placement",
            .value = "SIZE",
            .help = "hard budget, such as 300M",
            .set = one([&options](const auto& text, const auto& source) {
-             options.device_memory_bytes = parse_size(text, source);
+             options.device_memory_bytes = parse_budget(text, source);
            })},
           {.name = "offload-param",
-           .group = "placement",
+           .group = "Placement",
            .value = "none|cpu|nvme",
            .help = "where weights wait until their block runs",
            .set = one([&options](const auto& text, const auto& source) {
@@ -216,9 +239,9 @@ CommandSyntax generate_syntax(GenerateOptions& options) {
     syntax.flags.insert(syntax.flags.end(), more.begin(), more.end());
   }
   syntax.flags.push_back(
-      switch_flag("ids", "output", "print token ids, one line a sequence, instead of text", options.ids));
-  syntax.flags.push_back(integer_flag("threads", "output", "not given: all cores", options.threads, 1));
-  syntax.flags.push_back(switch_flag("quiet", "output", "no notes on standard error", options.quiet));
+      switch_flag("ids", "Output", "print token ids, one line a sequence, instead of text", options.ids));
+  syntax.flags.push_back(threads_flag("Output", options.threads));
+  syntax.flags.push_back(switch_flag("quiet", "Output", "no notes on standard error", options.quiet));
   return syntax;
 }
 
@@ -226,7 +249,7 @@ CommandSyntax verify_syntax(VerifyOptions& options) {
   return {.name = "aleph verify",
           .summary = "Compare models with their reference outputs, one line per check.",
           .flags = {{.name = "dtype",
-                     .group = "flags",
+                     .group = "Flags",
                      .value = "fp32|bf16|fp16",
                      .help = "to compute in",
                      .fallback = "fp32",
@@ -234,20 +257,21 @@ CommandSyntax verify_syntax(VerifyOptions& options) {
                        options.dtype = parse_float_dtype(text, source);
                      })},
                     {.name = "dump",
-                     .group = "flags",
+                     .group = "Flags",
                      .value = "FILE",
                      .help = "write what was computed, as safetensors",
-                     .set = one([&options](const auto& text, const auto&) { options.dump = text; })},
-                    switch_flag("verbose", "flags", "every gradient, not only the worst", options.verbose),
-                    integer_flag("threads", "flags", "not given: all cores", options.threads, 1),
-                    switch_flag("quiet", "flags", "no notes on standard error", options.quiet)},
+                     .set = one([&options](const auto& text, const auto& source) {
+                       options.dump = parse_text(text, source, "a file name");
+                     })},
+                    switch_flag("verbose", "Flags", "every gradient, not only the worst", options.verbose),
+                    threads_flag("Flags", options.threads),
+                    switch_flag("quiet", "Flags", "no notes on standard error", options.quiet)},
           .positional = "DIR...",
           .examples = {"aleph verify goldens/gpt2 goldens/llama"}};
 }
 
 train::TrainConfig parse_train_arguments(const Values& arguments) {
   train::TrainConfig config;
-  read_deepspeed_first(arguments, config);
   parse_flags(train_syntax(config), arguments);
   train::reconcile_flags(config);
   return config;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -24,6 +25,8 @@ enum ExitStatus : int {
 
 /// The whole program: parses, runs a command, maps exceptions to exit statuses and one line on stderr.
 int run(int argc, const char* const* argv);
+/// Writes the one line of a failure to standard error; returns the exit status it means.
+int report_failure(const std::exception_ptr& failure);
 
 struct GenerateOptions {
   std::filesystem::path model;

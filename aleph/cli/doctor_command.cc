@@ -13,6 +13,7 @@
 #include "aleph/base/text_util.h"
 #include "aleph/base/version.h"
 #include "aleph/cli/commands.h"
+#include "aleph/cli/instruction_sets.h"
 #include "aleph/cli/tools.h"
 #include "aleph/io/async_queue.h"
 #include "aleph/kernels/simd/simd.h"
@@ -34,7 +35,7 @@ CommandSyntax syntax(DoctorOptions& options) {
       .name = "aleph doctor",
       .summary = "Show what this machine offers. Writes and removes a file of 256 MiB to measure the disk.",
       .flags = {{.name = "nvme-path",
-                 .group = "flags",
+                 .group = "Flags",
                  .value = "DIR",
                  .help = "the disk to measure",
                  .fallback = ".",
@@ -55,19 +56,6 @@ std::string proc_value(const char* path, const std::string& key) {
     return begin == std::string::npos ? "" : line.substr(begin);
   }
   return {};
-}
-
-std::string instruction_sets() {
-  std::string sets;
-  const auto add = [&](bool present, const char* name) {
-    if (present) sets += (sets.empty() ? "" : " ") + std::string(name);
-  };
-  add(__builtin_cpu_supports("avx2"), "AVX2");
-  add(__builtin_cpu_supports("fma"), "FMA");
-  add(__builtin_cpu_supports("avx512f"), "AVX-512");
-  add(__builtin_cpu_supports("avx512bf16"), "AVX512-BF16");
-  add(__builtin_cpu_supports("avx512vnni"), "AVX512-VNNI");
-  return sets.empty() ? "none beyond x86-64" : sets;
 }
 
 std::string memory_words() {
@@ -147,9 +135,13 @@ CommandSyntax doctor_syntax() {
 int doctor_command(const Values& arguments) {
   DoctorOptions options;
   parse_flags(syntax(options), arguments);
+  std::error_code ignored;
+  if (!fs::is_directory(options.nvme_path, ignored))
+    throw Error("--nvme-path " + options.nvme_path.string(), "no directory", "one on the disk to measure");
   row("aleph", fmt::format("{} ({})", version(), commit()));
   row("processor", proc_value("/proc/cpuinfo", "model name"));
-  row("instruction sets", instruction_sets());
+  row("built for", "x86-64 with " + built_instruction_sets());
+  row("uses here", used_instruction_sets());
   row("kernels run at", kernels::cpu_level_name(kernels::cpu_level()));
   row("threads", fmt::format("{} of {}", num_threads(), std::thread::hardware_concurrency()));
   row("memory", memory_words());

@@ -1,10 +1,13 @@
 #include "aleph/cli/flags.h"
 
-#include <CLI/CLI.hpp>
+#include <unistd.h>
+
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
+#include <optional>
 #include <sstream>
+#include <string_view>
 
 #include "aleph/base/error.h"
 #include "aleph/base/text_util.h"
@@ -12,18 +15,104 @@
 namespace aleph::cli {
 namespace {
 
-constexpr size_t kColumns = 100, kHelpColumn = 36;
+using Arguments = std::vector<std::string>;
+using Arity = Flag::Arity;
 
-std::string with(std::string name, char from, char to) {
-  std::replace(name.begin(), name.end(), from, to);
+constexpr size_t kColumns = 100, kHelpColumn = 36;
+constexpr std::string_view kEnvironmentPrefix = "ALEPH_ARG_";
+
+std::string kebab(std::string name) {
+  std::replace(name.begin(), name.end(), '_', '-');
   return name;
 }
 
-std::string environment_name(const std::string& name) {
-  std::string upper = "ALEPH_ARG_";
-  for (const char c : name)
-    upper += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-  return upper;
+/// "--name" or "--name=value": two dashes, a letter, then letters, digits, dashes and underscores.
+bool spelled_like_a_flag(const std::string& argument) {
+  if (argument.size() < 3 || !argument.starts_with("--")) return false;
+  const std::string_view name = std::string_view(argument).substr(2, argument.find('=') - 2);
+  const auto letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
+  return !name.empty() && letter(name[0]) && std::all_of(name.begin(), name.end(), [&](char c) {
+    return letter(c) || (c >= '0' && c <= '9') || c == '-' || c == '_';
+  });
+}
+
+/// One flag as it stands among the arguments.
+struct Given {
+  std::string argument;
+  const Flag* flag = nullptr;  // nullptr: unknown, or help
+  std::vector<std::string> values;
+  bool help = false;
+};
+
+/// What stands where among the arguments; nothing is judged yet.
+struct Scan {
+  std::vector<Given> given;
+  Arguments words;
+};
+
+/// Cuts arguments into flags with their values and other words.
+class Scanner {
+ public:
+  Scanner(const CommandSyntax& syntax, const Arguments& arguments) : syntax_(syntax), arguments_(arguments) {}
+
+  Scan run() {
+    for (; next_ < arguments_.size(); ++next_) {
+      const std::string& argument = arguments_[next_];
+      if (argument == "--") {
+        scan_.words.insert(scan_.words.end(), arguments_.begin() + static_cast<ptrdiff_t>(next_) + 1,
+                           arguments_.end());
+        break;
+      }
+      if (argument == "-h" || spelled_like_a_flag(argument)) {
+        take_flag(argument);
+      } else {
+        scan_.words.push_back(argument);
+      }
+    }
+    return std::move(scan_);
+  }
+
+ private:
+  const Flag* find(const std::string& name) const {
+    const auto found = std::find_if(syntax_.flags.begin(), syntax_.flags.end(),
+                                    [&](const Flag& flag) { return flag.name == name; });
+    return found == syntax_.flags.end() ? nullptr : &*found;
+  }
+
+  void take_flag(const std::string& argument) {
+    const size_t equals = argument.find('=');
+    Given given{.argument = argument, .help = argument == "-h" || argument == "--help"};
+    if (!given.help) given.flag = find(kebab(argument.substr(2, equals - 2)));
+    if (equals != std::string::npos) {
+      given.values.push_back(argument.substr(equals + 1));
+    } else if (given.flag != nullptr) {
+      take_values(given.flag->arity, given.values);
+    }
+    scan_.given.push_back(std::move(given));
+  }
+
+  void take_values(Arity arity, Arguments& values) {
+    if (arity == Arity::kSwitch) return;
+    const bool many = arity == Arity::kMany;
+    while (next_ + 1 < arguments_.size() && (many || values.empty())) {
+      const std::string& value = arguments_[next_ + 1];
+      if (value == "--" || spelled_like_a_flag(value)) return;
+      values.push_back(value);
+      ++next_;
+    }
+  }
+
+  const CommandSyntax& syntax_;
+  const Arguments& arguments_;
+  size_t next_ = 0;
+  Scan scan_;
+};
+
+/// Nothing where `text` is no word for yes or no.
+std::optional<bool> yes_or_no(const std::string& text) {
+  if (text == "1" || text == "true" || text == "on") return true;
+  if (text == "0" || text == "false" || text == "off") return false;
+  return std::nullopt;
 }
 
 std::vector<std::string> split(const Flag& flag, const std::vector<std::string>& values) {
@@ -36,47 +125,59 @@ std::vector<std::string> split(const Flag& flag, const std::vector<std::string>&
   return parts;
 }
 
+void apply_switch(const Flag& flag, const std::string& value, const std::string& source) {
+  const std::optional<bool> on = yes_or_no(value);
+  if (!on) throw UsageError(source, "'" + printable(value) + "'", "1 or 0");
+  if (*on) flag.set({}, source);
+}
+
 void apply_environment(const Flag& flag) {
   const std::string name = environment_name(flag.name);
   const char* text = std::getenv(name.c_str());
-  if (text == nullptr) return;
-  const std::string value = text;
-  if (flag.arity != Flag::Arity::kSwitch) return flag.set(split(flag, {value}), name);
-  if (value == "1" || value == "true" || value == "on") return flag.set({}, name);
-  if (value != "0" && value != "false" && value != "off" && !value.empty()) {
-    throw UsageError(name, "'" + printable(value) + "'", "1 or 0");
+  if (text == nullptr || *text == '\0') return;
+  const bool words = flag.arity == Arity::kOptional && yes_or_no(text);
+  if (flag.arity == Arity::kSwitch || words) return apply_switch(flag, text, name);
+  flag.set(split(flag, {text}), name);
+}
+
+/// The values of all places where the flag is given: those of the last one, or of all where it takes several.
+std::optional<std::vector<std::string>> values_of(const Flag& flag, const std::vector<Given>& all) {
+  std::optional<std::vector<std::string>> values;
+  for (const Given& given : all) {
+    if (given.flag != &flag) continue;
+    if (!values || flag.arity != Arity::kMany) values.emplace();
+    values->insert(values->end(), given.values.begin(), given.values.end());
   }
+  return values;
 }
 
-std::string names_of(const Flag& flag) {
-  const std::string kebab = "--" + flag.name, snake = "--" + with(flag.name, '-', '_');
-  return kebab == snake ? kebab : kebab + "," + snake;
-}
-
-CLI::Option* add_option(CLI::App& app, const Flag& flag, std::vector<std::string>& values) {
-  if (flag.arity == Flag::Arity::kSwitch) return app.add_flag(names_of(flag));
-  CLI::Option* option = app.add_option(names_of(flag), values);
-  if (flag.arity == Flag::Arity::kOne) option->expected(1);
-  if (flag.arity == Flag::Arity::kMany) option->expected(1, CLI::detail::expected_max_vector_size);
-  if (flag.arity == Flag::Arity::kOptional) option->expected(0, 1);
-  return option->take_all();
+void set_flag(const Flag& flag, const std::vector<Given>& all) {
+  const auto values = values_of(flag, all);
+  if (!values) return apply_environment(flag);
+  const std::string source = "--" + flag.name;
+  if (flag.arity == Arity::kSwitch && !values->empty()) return apply_switch(flag, values->back(), source);
+  flag.set(split(flag, *values), source);
 }
 
 [[noreturn]] void refuse_unknown(const CommandSyntax& syntax, const std::string& argument) {
-  if (!argument.starts_with('-')) {
-    throw UsageError(syntax.name, "'" + printable(argument) + "'",
-                     syntax.positional.empty() ? "flags only (see --help)" : syntax.positional);
-  }
   std::vector<std::string> known;
   for (const Flag& flag : syntax.flags) known.push_back("--" + flag.name);
-  const std::string nearest = nearest_name(with(argument.substr(0, argument.find('=')), '_', '-'), known);
+  const std::string nearest = nearest_name(kebab(argument.substr(0, argument.find('='))), known);
   throw UsageError(syntax.name, "unknown flag '" + printable(argument) + "'",
                    nearest.empty() ? "a flag of --help" : "a flag of --help, such as " + nearest);
 }
 
-/// CLI11's own words, shortened to one line of ours.
-UsageError usage_error(const CommandSyntax& syntax, const CLI::ParseError& error) {
-  return UsageError(fmt::format("{}: {} (see --help)", syntax.name, error.what()));
+void check(const CommandSyntax& syntax, const Scan& scan) {
+  for (const Given& given : scan.given) {
+    if (given.help) continue;
+    if (given.flag == nullptr) refuse_unknown(syntax, given.argument);
+    const bool needs_value = given.flag->arity == Arity::kOne || given.flag->arity == Arity::kMany;
+    if (needs_value && given.values.empty())
+      throw UsageError("--" + given.flag->name, "no value", given.flag->value);
+  }
+  if (scan.words.empty() || !syntax.positional.empty()) return;
+  if (scan.words[0].starts_with('-')) refuse_unknown(syntax, scan.words[0]);
+  throw UsageError(syntax.name, "'" + printable(scan.words[0]) + "'", "flags only (see --help)");
 }
 
 /// `text` in lines that start at kHelpColumn.
@@ -102,8 +203,8 @@ std::string wrapped(const std::string& text) {
 std::string flag_lines(const Flag& flag) {
   std::string left = "  --" + flag.name;
   if (!flag.value.empty())
-    left += flag.arity == Flag::Arity::kOptional ? " [" + flag.value + "]" : " " + flag.value;
-  if (flag.arity == Flag::Arity::kMany) left += "...";
+    left += flag.arity == Arity::kOptional ? " [" + flag.value + "]" : " " + flag.value;
+  if (flag.arity == Arity::kMany && !flag.commas && !left.ends_with("...")) left += "...";
   left = left.size() + 2 > kHelpColumn ? left + "\n" + std::string(kHelpColumn, ' ')
                                        : left + std::string(kHelpColumn - left.size(), ' ');
   return left + wrapped(flag.fallback.empty() ? flag.help : flag.help + " (default " + flag.fallback + ")") +
@@ -111,48 +212,33 @@ std::string flag_lines(const Flag& flag) {
 }
 
 template <typename T>
-T parse_as(const std::string& text, const std::string& source, T least, const char* kind) {
+T parse_as(const std::string& text, const std::string& source, T least, T most, const char* kind) {
   T value{};
   const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (status != std::errc() || end != text.data() + text.size() || !(value >= least)) {
-    throw UsageError(source, "'" + printable(text) + "'", fmt::format("{} of at least {}", kind, least));
-  }
-  return value;
+  if (status == std::errc() && end == text.data() + text.size() && value >= least && value <= most)
+    return value;
+  const bool open = most == std::numeric_limits<T>::max();
+  throw UsageError(source, "'" + printable(text) + "'",
+                   open ? fmt::format("{} of at least {}", kind, least)
+                        : fmt::format("{} from {} to {}", kind, least, most));
 }
 
 }  // namespace
 
 std::vector<std::string> parse_flags(const CommandSyntax& syntax, const std::vector<std::string>& arguments) {
-  CLI::App app;
-  app.set_help_flag();
-  app.allow_extras();
-  std::vector<std::vector<std::string>> values(syntax.flags.size());
-  std::vector<CLI::Option*> options;
-  for (size_t i = 0; i < syntax.flags.size(); ++i)
-    options.push_back(add_option(app, syntax.flags[i], values[i]));
-  try {
-    app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
-  } catch (const CLI::ParseError& error) {
-    throw usage_error(syntax, error);
-  }
-  const std::vector<std::string> rest = app.remaining();
-  for (const std::string& argument : rest) {
-    if (syntax.positional.empty() || argument.starts_with("--")) refuse_unknown(syntax, argument);
-  }
-  for (size_t i = 0; i < syntax.flags.size(); ++i) {
-    const Flag& flag = syntax.flags[i];
-    if (options[i]->count() == 0) {
-      apply_environment(flag);
-    } else {
-      flag.set(split(flag, values[i]), "--" + flag.name);
+  Scan scan = Scanner(syntax, arguments).run();
+  check(syntax, scan);
+  for (const bool first : {true, false}) {
+    for (const Flag& flag : syntax.flags) {
+      if (flag.first == first) set_flag(flag, scan.given);
     }
   }
-  return rest;
+  return std::move(scan.words);
 }
 
-bool wants_help(const std::vector<std::string>& arguments) {
-  return std::any_of(arguments.begin(), arguments.end(),
-                     [](const std::string& argument) { return argument == "--help" || argument == "-h"; });
+bool wants_help(const CommandSyntax& syntax, const std::vector<std::string>& arguments) {
+  const Scan scan = Scanner(syntax, arguments).run();
+  return std::any_of(scan.given.begin(), scan.given.end(), [](const Given& given) { return given.help; });
 }
 
 std::string help_text(const CommandSyntax& syntax) {
@@ -170,15 +256,37 @@ std::string help_text(const CommandSyntax& syntax) {
   }
   if (!syntax.examples.empty()) text += "\nexamples\n";
   for (const std::string& example : syntax.examples) text += "  " + example + "\n";
-  return text + "\nEvery flag can be given as ALEPH_ARG_FLAG in the environment, too.\n";
+  if (syntax.flags.empty()) return text;
+  const std::string& name = syntax.flags.front().name;
+  return text + fmt::format("\nEvery flag can be given in the environment, too: --{} as {}.\n", name,
+                            environment_name(name));
 }
 
-int64_t parse_integer(const std::string& text, const std::string& source, int64_t least) {
-  return parse_as<int64_t>(text, source, least, "an integer");
+std::string environment_name(const std::string& flag) {
+  std::string upper(kEnvironmentPrefix);
+  for (const char c : flag)
+    upper += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return upper;
 }
 
-double parse_number(const std::string& text, const std::string& source, double least) {
-  return parse_as<double>(text, source, least, "a number");
+void check_environment(const std::vector<std::string>& names) {
+  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
+    const std::string_view text = *entry;
+    if (!text.starts_with(kEnvironmentPrefix)) continue;
+    const std::string name(text.substr(0, text.find('=')));
+    if (std::find(names.begin(), names.end(), name) != names.end()) continue;
+    const std::string nearest = nearest_name(name, names);
+    throw UsageError("environment", "unknown variable " + printable(name),
+                     nearest.empty() ? "the name of a flag" : "the name of a flag, such as " + nearest);
+  }
+}
+
+int64_t parse_integer(const std::string& text, const std::string& source, int64_t least, int64_t most) {
+  return parse_as<int64_t>(text, source, least, most, "an integer");
+}
+
+double parse_number(const std::string& text, const std::string& source, double least, double most) {
+  return parse_as<double>(text, source, least, most, "a number");
 }
 
 }  // namespace aleph::cli

@@ -1,14 +1,18 @@
 // The whole program behind main: picks the command and turns exceptions into exit statuses.
+#include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <functional>
 #include <new>
+#include <system_error>
 
 #include "aleph/base/error.h"
 #include "aleph/base/text_util.h"
 #include "aleph/base/version.h"
 #include "aleph/cli/arguments.h"
+#include "aleph/cli/instruction_sets.h"
 #include "aleph/cli/tools.h"
-#include "aleph/kernels/simd/simd.h"
 #include "aleph/zero/planner.h"
 
 namespace aleph::cli {
@@ -70,9 +74,8 @@ std::string program_help() {
 }
 
 std::string version_text() {
-  return fmt::format(
-      "aleph {} ({}), built for x86-64 with AVX2 and AVX-512 chosen at run time, using {} here", version(),
-      commit(), kernels::cpu_level_name(kernels::cpu_level()));
+  return fmt::format("aleph {} ({})\nbuilt for x86-64 with {}, chosen at run time\nuses here: {}\n",
+                     version(), commit(), built_instruction_sets(), used_instruction_sets());
 }
 
 const Command& find_command(const std::string& name) {
@@ -87,34 +90,59 @@ const Command& find_command(const std::string& name) {
       nearest.empty() ? "a command of aleph --help" : "a command of aleph --help, such as " + nearest);
 }
 
+/// Variables of other commands are fine, misspelled ones are not.
+void check_variables() {
+  std::vector<std::string> names;
+  for (const Command& command : commands()) {
+    for (const Flag& flag : command.syntax().flags) names.push_back(environment_name(flag.name));
+  }
+  check_environment(names);
+}
+
+int run_command(const Command& command, const Arguments& arguments) {
+  const CommandSyntax syntax = command.syntax();
+  if (wants_help(syntax, arguments)) {
+    fmt::print("{}", help_text(syntax));
+    return kDone;
+  }
+  check_variables();
+  return command.run(arguments);
+}
+
 int dispatch(Arguments arguments) {
   if (arguments.empty()) throw UsageError("aleph", "no command", "a command of aleph --help");
   const std::string first = arguments.front();
   arguments.erase(arguments.begin());
+  if (first == "help" && !arguments.empty()) return run_command(find_command(arguments[0]), {"--help"});
   if (first == "--help" || first == "-h" || first == "help") {
     fmt::print("{}", program_help());
-    return kDone;
+  } else if (first == "--version") {
+    fmt::print("{}", version_text());
+  } else {
+    return run_command(find_command(first), arguments);
   }
-  if (first == "--version") {
-    fmt::print("{}\n", version_text());
-    return kDone;
-  }
-  const Command& command = find_command(first);
-  if (!wants_help(arguments)) return command.run(arguments);
-  fmt::print("{}", help_text(command.syntax()));
   return kDone;
 }
 
-int report(const char* what, ExitStatus status) {
-  fmt::print(stderr, "aleph: error: {}\n", what);
+/// Results that did not arrive are no success.
+void finish_output() {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return;
+  throw Error("standard output", std::strerror(errno), "that it takes the results");
+}
+
+/// One line, whatever names stand in it.
+int report(const std::string& what, ExitStatus status) {
+  std::string line;
+  for (const char c : what) line += c == '\n' ? "\\n" : c == '\r' ? "\\r" : std::string(1, c);
+  fmt::print(stderr, "aleph: error: {}\n", line);
   return status;
 }
 
 }  // namespace
 
-int run(int argc, const char* const* argv) {
+int report_failure(const std::exception_ptr& failure) {
   try {
-    return dispatch(Arguments(argv + std::min(argc, 1), argv + argc));
+    std::rethrow_exception(failure);
   } catch (const UsageError& error) {
     return report(error.what(), kWrongUsage);
   } catch (const zero::PlanError& error) {
@@ -124,8 +152,20 @@ int run(int argc, const char* const* argv) {
     return report(error.what(), kWorldsFault);
   } catch (const std::bad_alloc&) {
     return report("memory: found the system out of memory, expected enough for this run", kWorldsFault);
+  } catch (const std::system_error& error) {
+    return report(fmt::format("system: found {}, expected success", error.what()), kWorldsFault);
   } catch (const std::exception& error) {
-    return report(fmt::format("a bug of this program: {}", error.what()).c_str(), kOwnBug);
+    return report(fmt::format("a bug of this program: {}", error.what()), kOwnBug);
+  }
+}
+
+int run(int argc, const char* const* argv) {
+  try {
+    const int status = dispatch(Arguments(argv + std::min(argc, 1), argv + argc));
+    finish_output();
+    return status;
+  } catch (...) {
+    return report_failure(std::current_exception());
   }
 }
 

@@ -88,10 +88,20 @@ CommandSyntax syntax(TokenizerOptions& options) {
                        "aleph tokenizer decode --tokenizer tokenizer 12 34 56"}};
 }
 
+/// The flags that one action knows.
+CommandSyntax syntax_of(const std::string& action, TokenizerOptions& options) {
+  CommandSyntax own = syntax(options);
+  own.name += " " + action;
+  std::erase_if(own.flags, [&](const Flag& flag) { return flag.group.find(action) == std::string::npos; });
+  return own;
+}
+
 std::string standard_input() { return {std::istreambuf_iterator<char>(std::cin), {}}; }
 
 /// The text a subcommand works on: its arguments, a file, or standard input.
 std::string input_text(const TokenizerOptions& options, const Values& words) {
+  if (!words.empty() && !options.file.empty())
+    throw UsageError("--file", "words as well", "one source of input");
   if (!words.empty()) return fmt::format("{}", fmt::join(words, " "));
   return options.file.empty() ? standard_input() : io::read_file(options.file, kLargestText);
 }
@@ -152,14 +162,17 @@ CommandSyntax tokenizer_syntax() {
 
 int tokenizer_command(const Values& arguments) {
   TokenizerOptions options;
-  Values words = parse_flags(syntax(options), arguments);
-  const std::string action = words.empty() ? "" : words.front();
-  if (!words.empty()) words.erase(words.begin());
-  if (action == "train") return train_tokenizer(options, words);
-  if (action == "encode") return encode(options, words);
-  if (action == "decode") return decode(options, words);
-  throw UsageError("aleph tokenizer", action.empty() ? "no action" : "'" + printable(action) + "'",
-                   "train, encode or decode");
+  const Values all = parse_flags(syntax(options), arguments);
+  const std::string action = all.empty() ? "" : all.front();
+  if (action != "train" && action != "encode" && action != "decode") {
+    throw UsageError("aleph tokenizer", action.empty() ? "no action" : "'" + printable(action) + "'",
+                     "train, encode or decode");
+  }
+  options = {};
+  const Values words = parse_flags(syntax_of(action, options), arguments);
+  const Values rest(words.begin() + 1, words.end());
+  if (action == "train") return train_tokenizer(options, rest);
+  return action == "encode" ? encode(options, rest) : decode(options, rest);
 }
 
 }  // namespace aleph::cli

@@ -14,6 +14,7 @@ namespace {
 using Values = std::vector<std::string>;
 using Arity = ConfigField::Arity;
 namespace fs = std::filesystem;
+constexpr double kDefaultEvalSplit = 0.02;
 
 std::string quoted(const std::string& text) { return "'" + printable(text) + "'"; }
 
@@ -250,6 +251,11 @@ ConfigField decay_on_field() {
   return field;
 }
 
+ConfigField with_default(std::string shown, ConfigField field) {
+  field.fallback = std::move(shown);
+  return field;
+}
+
 ConfigField comma_field(ConfigField field) {
   field.commas = true;
   return field;
@@ -275,15 +281,16 @@ Fields model_fields() {
 
 Fields data_fields() {
   return {
-      member_field("data", "FILE...", ".txt is one stream, .jsonl has a document a line in \"text\"",
+      member_field("data", "FILE", ".txt is one stream, .jsonl has a document a line in \"text\"",
                    ALEPH_MEMBER(data.files)),
       member_field("tokenizer", "DIR", "where tokenizer.json is; by default the model's",
                    ALEPH_MEMBER(data.tokenizer)),
       member_field("data_order", "shuffled|sequential", "rows in random order, or as they stand",
                    ALEPH_MEMBER(data.order)),
       member_field("seq_len", "N", "tokens in a row", ALEPH_MEMBER(data.seq_len)),
-      member_field("eval_data", "FILE...", "text for evaluation", ALEPH_MEMBER(data.eval_files)),
-      member_field("eval_split", "FRACTION", "or the last part of the data", ALEPH_MEMBER(data.eval_split)),
+      member_field("eval_data", "FILE", "text for evaluation", ALEPH_MEMBER(data.eval_files)),
+      member_field("eval_split", "FRACTION", "or this last part of the data; --eval-steps alone takes 0.02",
+                   ALEPH_MEMBER(data.eval_split)),
       member_field("eval_steps", "N", "evaluate every N steps; 0: at the end", ALEPH_MEMBER(data.eval_steps)),
   };
 }
@@ -302,10 +309,12 @@ Fields output_fields() {
 
 Fields batch_fields() {
   return {
-      member_field("batch_size", "N", "rows per rank and micro-step [8]", ALEPH_MEMBER(micro_batch)),
-      member_field("grad_accumulation", "N", "micro-steps per step [1]", ALEPH_MEMBER(gradient_accumulation)),
+      with_default(
+          "8", member_field("batch_size", "N", "rows per rank and micro-step", ALEPH_MEMBER(micro_batch))),
+      with_default("1", member_field("grad_accumulation", "N", "micro-steps per step",
+                                     ALEPH_MEMBER(gradient_accumulation))),
       member_field("steps", "N", "optimizer steps", ALEPH_MEMBER(steps)),
-      member_field("epochs", "N", "or passes over the data [1]", ALEPH_MEMBER(epochs)),
+      member_field("epochs", "N", "or passes over the data", ALEPH_MEMBER(epochs)),
       member_field("seed", "N", "of weights and data order", ALEPH_MEMBER(seed)),
   };
 }
@@ -409,6 +418,14 @@ void reconcile_rate(TrainConfig& config) {
                                        flag, optim::schedule_name(config.schedule)));
 }
 
+// Who asks for evaluation every so many steps gets some text to evaluate on.
+void reconcile_evaluation(TrainConfig& config) {
+  DataConfig& data = config.data;
+  if (data.eval_steps == 0 || !data.eval_files.empty() || config.sources.count("eval_split") != 0) return;
+  data.eval_split = kDefaultEvalSplit;
+  config.sources["eval_split"] = "as " + config.sources["eval_steps"] + " is given";
+}
+
 // A total batch from a file yields to micro-batch and accumulation given as flags.
 void reconcile_batch(TrainConfig& config) {
   const bool given = given_beside(config, "batch_size") || given_beside(config, "grad_accumulation");
@@ -458,6 +475,7 @@ void set_config_field(TrainConfig& config, const ConfigField& field, const std::
 }
 
 void reconcile_flags(TrainConfig& config) {
+  reconcile_evaluation(config);
   reconcile_rate(config);
   reconcile_batch(config);
 }

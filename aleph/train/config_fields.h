@@ -23,6 +23,7 @@ struct ConfigField {
   std::string group;  ///< heading in --help
   std::string value;  ///< what stands for the value: "N", "DIR", "none|cpu|nvme"
   std::string help;
+  std::string fallback;  ///< what --help shows as the default where `get` of a new configuration has none
   Arity arity = Arity::kOne;
   bool commas = false;
 
@@ -43,7 +44,8 @@ const ConfigField* find_config_field(const std::string& name);
 void set_config_field(TrainConfig& config, const ConfigField& field, const std::vector<std::string>& values,
                       const std::string& source);
 /// To call once after all fields are set: makes flags reach what a DeepSpeed file said in other words (the
-/// schedule's own rates and warm-up, the total batch).
+/// schedule's own rates and warm-up, the total batch), and keeps 2 % of the data for evaluation where
+/// eval_steps stands alone.
 void reconcile_flags(TrainConfig& config);
 
 }  // namespace aleph::train
