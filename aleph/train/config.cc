@@ -40,6 +40,12 @@ void require_count(const TrainConfig& config, const char* name, const std::optio
   if (value) require_range(config, name, *value, low, high);
 }
 
+/// Of a running mean: in [0, 1).
+void require_rate(const TrainConfig& config, const char* name, double value) {
+  if (!(value >= 0 && value < 1))
+    throw UsageError(origin(config, name), fmt::format("{}", value), "a value of at least 0 and below 1");
+}
+
 void require_exists(const TrainConfig& config, const char* name, const fs::path& path, bool directory) {
   if (path.empty()) return;
   std::error_code ignored;
@@ -84,8 +90,8 @@ void validate_length(const TrainConfig& config) {
   require_count(config, "logging_steps", config.log.steps, 1);
   if (config.save.resume && config.save.overwrite)
     throw UsageError("--resume and --overwrite", "both", "one of them");
-  if (config.save.output_dir.empty() && (config.save.save_steps > 0 || config.save.resume))
-    throw UsageError("--output-dir", "nothing", "a directory for checkpoints");
+  if (config.save.output_dir.empty())
+    throw UsageError("--output-dir", "nothing", "a directory for the trained model");
   if (!config.save.resume_from.empty()) require_exists(config, "resume", config.save.resume_from, true);
 }
 
@@ -94,6 +100,13 @@ void validate_optimizer(const TrainConfig& config) {
   require_range(config, "lr", config.optimizer.learning_rate, 0.0, kHuge);
   require_range(config, "weight_decay", config.optimizer.weight_decay, 0.0, kHuge);
   require_range(config, "grad_clip", config.grad_clip, 0.0, kHuge);
+  const optim::AdamOptions& adam = config.optimizer.adam;
+  require_rate(config, "adam_betas", adam.betas.beta1);
+  require_rate(config, "adam_betas", adam.betas.beta2);
+  if (!(adam.epsilon > 0))
+    throw UsageError(origin(config, "adam_eps"), fmt::format("{}", adam.epsilon), "a value above 0");
+  require_rate(config, "sgd_momentum", config.optimizer.sgd.momentum);
+  require_range(config, "loss_scale", config.loss_scale.loss_scale, 0.0, kHuge);
   make_update_rule(config);
   make_schedule(config, config.steps.value_or(1));
   optim::LossScaler{config.loss_scale};

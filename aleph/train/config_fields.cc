@@ -168,7 +168,9 @@ ConfigField betas_field() {
                     .arity = Arity::kMany,
                     .commas = true};
   field.set = [](TrainConfig& config, const Values& values, const std::string& flag) {
-    if (values.size() != 2) throw UsageError(flag, fmt::format("{} values", values.size()), "two values");
+    if (values.size() != 2)
+      throw UsageError(flag, values.size() == 1 ? "one value" : fmt::format("{} values", values.size()),
+                       "two values");
     parse(values[0], flag, config.optimizer.adam.betas.beta1);
     parse(values[1], flag, config.optimizer.adam.betas.beta2);
   };

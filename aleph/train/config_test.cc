@@ -147,7 +147,7 @@ TEST(ConfigFields, SayWhatIsWrong) {
   EXPECT_EQ(failure_of("optimizer", {"lamb"}), "--optimizer: found 'lamb', expected adam or sgd");
   EXPECT_EQ(failure_of("weight_decay_on", {"some"}),
             "--weight_decay_on: found 'some', expected matrices or all");
-  EXPECT_EQ(failure_of("adam_betas", {"0.9"}), "--adam_betas: found 1 values, expected two values");
+  EXPECT_EQ(failure_of("adam_betas", {"0.9"}), "--adam_betas: found one value, expected two values");
   EXPECT_THAT(failure_of("warmup", {"-3"}), HasSubstr("--warmup: found '-3'"));
   EXPECT_THAT(failure_of("device_memory", {"lots"}), HasSubstr("--device_memory: found 'lots'"));
   EXPECT_THAT(failure_of("dtype", {"int8"}), HasSubstr("--dtype: found"));
@@ -162,6 +162,7 @@ class ValidateTest : public ::testing::Test {
     std::ofstream(root_ / "a.txt") << "text";
     config_.model = root_ / "model";
     config_.data.files = {root_ / "a.txt"};
+    config_.save.output_dir = root_ / "output";
   }
   void TearDown() override { fs::remove_all(root_); }
 
@@ -214,9 +215,11 @@ TEST_F(ValidateTest, RefusesValuesOutOfRange) {
   refuses("lr", "-1e-3", "--lr: found -0.001");
   refuses("weight_decay", "-1", "--weight_decay: found -1");
   refuses("grad_clip", "-1", "--grad_clip: found -1");
-  refuses("adam_eps", "0", "Adam epsilon: found 0");
-  refuses("adam_betas", "1,0.9", "Adam beta1: found 1");
-  refuses("loss_scale", "-8", "loss_scale: found -8");
+  refuses("adam_eps", "0", "--adam_eps: found 0, expected a value above 0");
+  refuses("adam_betas", "1,0.9", "--adam_betas: found 1, expected a value of at least 0 and below 1");
+  refuses("adam_betas", "0.9,-1", "--adam_betas: found -1");
+  refuses("sgd_momentum", "1", "--sgd_momentum: found 1");
+  refuses("loss_scale", "-8", "--loss_scale: found -8, expected a value of at least 0");
   refuses("eval_split", "1", "--eval_split: found 1, expected a value of at most 0.9");
   refuses("eval_steps", "-1", "--eval_steps: found -1");
   refuses("save_total_limit", "-1", "--save_total_limit: found -1");
@@ -226,7 +229,8 @@ TEST_F(ValidateTest, RefusesValuesOutOfRange) {
   refuses("threads", "0", "--threads: found 0");
   refuses("ranks", "0", "--ranks: found 0");
   refuses("device_memory", "1K", "--device_memory: found 1024");
-  refuses("save_steps", "5", "--output-dir: found nothing, expected a directory for checkpoints");
+  config_.save.output_dir.clear();
+  EXPECT_EQ(failure(), "--output-dir: found nothing, expected a directory for the trained model");
 }
 
 TEST_F(ValidateTest, RefusesWhatExcludesEachOther) {
@@ -249,6 +253,21 @@ TEST_F(ValidateTest, RefusesWhatExcludesEachOther) {
   EXPECT_THAT(failure(), HasSubstr("--nvme-path"));
   config_.placement.nvme_paths = {root_};
   EXPECT_EQ(failure(), "no error");
+}
+
+TEST(ReconcileFlags, EvaluationStepsAloneKeepSomeTextForIt) {
+  TrainConfig config;
+  set(config, "eval_steps", {"10"});
+  reconcile_flags(config);
+  EXPECT_EQ(config.data.eval_split, 0.02);
+  EXPECT_EQ(config.sources.at("eval_split"), "as --eval_steps is given");
+  for (const auto& [name, value] : {std::pair("eval_split", "0"), std::pair("eval_data", "a.txt")}) {
+    TrainConfig other;
+    set(other, "eval_steps", {"10"});
+    set(other, name, {value});
+    reconcile_flags(other);
+    EXPECT_EQ(other.data.eval_split, 0) << name;
+  }
 }
 
 TEST(DescribeConfig, GivesValuesWithTheirSources) {
