@@ -94,6 +94,7 @@ struct EngineState {
                                   ? nullptr
                                   : home(o.placement.activations, StateKind::kActivations)) {
     for (const auto& block : model.blocks()) block_parameters.push_back(block->parameters());
+    parameters.follow(optimizer);
   }
 
   std::unique_ptr<Home> home(MemoryTier tier, StateKind kind) const {
@@ -151,9 +152,13 @@ class TrainingPass {
 
   LossSum run() {
     Stopwatch watch;
+    const double update_before = state_.optimizer.seconds();
     state_.parameters.begin(state_.training_schedule());
     for (size_t i = 0; i + 1 < state_.num_blocks(); ++i) forward(i);
-    state_.times.forward += watch.restart();
+    state_.optimizer.finish();
+    const double update_seconds = state_.optimizer.seconds() - update_before;
+    state_.times.update += update_seconds;
+    state_.times.forward += watch.restart() - update_seconds;
     head();
     for (size_t i = state_.num_blocks() - 1; i-- > 0;) backward(i);
     state_.parameters.end();
@@ -270,15 +275,14 @@ GradientNorm Engine::gradient_norm(float loss_scale) {
 }
 
 void Engine::update(const UpdateOptions& options) {
-  const Stopwatch watch;
-  state_->optimizer.update(options);
+  state_->optimizer.start(options);
   state_->gradients.end_step();
-  state_->times.update = watch.seconds();
 }
 
 void Engine::skip_update() { state_->gradients.end_step(); }
 
 LossSum Engine::evaluate(const MicroBatch& batch, const Outputs& outputs) {
+  state_->optimizer.finish();
   DeviceBatch device_batch(state_->context.device, batch);
   nn::Pass pass = make_pass(state_->context.device, device_batch);
   pass.logits = outputs.logits;
@@ -295,6 +299,7 @@ LossSum Engine::evaluate(const MicroBatch& batch, const Outputs& outputs) {
 }
 
 void Engine::for_each_parameter(const ParameterSink& sink) {
+  state_->optimizer.finish();
   for (const Unit& unit : state_->units.units()) {
     std::vector<Parameter*> parameters;
     for (const UnitPiece& piece : unit.pieces) parameters.push_back(piece.parameter);
@@ -322,7 +327,10 @@ void Engine::for_each_gradient(const ParameterSink& sink) {
 }
 
 std::vector<Engine::StatePiece> Engine::state_pieces() const { return state_->optimizer.pieces(); }
-void Engine::save_state(const StateSink& sink) { state_->optimizer.save(sink); }
+void Engine::save_state(const StateSink& sink) {
+  state_->optimizer.finish();
+  state_->optimizer.save(sink);
+}
 void Engine::load_state(const StateSource& source) { state_->optimizer.restore(source); }
 
 std::array<HomeStats, kStateKinds> Engine::io_stats() const {

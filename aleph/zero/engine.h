@@ -70,7 +70,8 @@ struct UpdateOptions {
   std::optional<optim::Betas> betas;
 };
 
-/// Seconds of the last step, by part.
+/// Seconds of the last step, by part. `update` is that of the step before, made during this one's forward
+/// pass.
 struct StepTimes {
   double forward = 0, backward = 0, update = 0;
 };
@@ -99,7 +100,9 @@ class Engine {
   LossSum backward(const MicroBatch& batch, int64_t index, int64_t global_micro_step, float loss_scale);
   /// Norm over what backward accumulated in this step, in units of the scaled loss divided by `loss_scale`.
   GradientNorm gradient_norm(float loss_scale);
-  /// One update of every parameter; ends the step.
+  /// One update of every parameter; ends the step. It may still be under way when this returns: a unit is
+  /// updated just before it is next needed, so that reading and writing states hides behind the forward pass
+  /// that follows.
   void update(const UpdateOptions& options);
   /// Forgets the gradients of this step (an overflow); ends the step.
   void skip_update();

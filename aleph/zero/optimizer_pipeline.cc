@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "aleph/base/clock.h"
 #include "aleph/kernels/elementwise/elementwise.h"
 
 namespace aleph::zero {
@@ -62,36 +63,64 @@ std::vector<OptimizerPipeline::PiecePart> OptimizerPipeline::parts_of(const Chun
   return parts;
 }
 
-void OptimizerPipeline::update(const UpdateOptions& options) {
+void OptimizerPipeline::start(const UpdateOptions& options) {
+  ALEPH_CHECK(stream_ == nullptr, "an update is under way");
+  const Stopwatch watch;
   context_.gradients.settle();
-  const size_t states = num_states();
-  const auto arrays = [&](int unit) {
+  update_ = options;
+  const auto arrays = [this](int unit) {
     std::vector<ShardArray> all = state_arrays(unit, Access::kReadWrite);
     all.push_back({&context_.gradients.home(), context_.gradients.region(unit), DType::kF32, Access::kRead});
     if (separate_master()) all.push_back(copy_16bit(unit));
     return all;
   };
-  const auto update_part = [&](const PiecePart& part, std::span<const TensorView> views) {
-    std::vector<TensorView> slices;
-    for (const TensorView& view : views) slices.push_back(view.slice(part.in_chunk, part.elements));
-    const bool decays = options_.decay_all || part.piece->parameter->is_matrix();
-    context_.rule.update(context_.device,
-                         {.parameter = slices[0],
-                          .states = std::span<const TensorView>(slices).subspan(1, states),
-                          .gradient = slices[1 + states],
-                          .parameter_16bit = separate_master() ? slices[2 + states] : TensorView(),
-                          .step = options.step,
-                          .learning_rate = options.learning_rate,
-                          .weight_decay = decays ? options.weight_decay : 0,
-                          .gradient_scale = options.gradient_scale,
-                          .betas = options.betas});
-  };
-  const auto body = [&](const Chunk& chunk, std::span<const TensorView> views) {
+  const auto body = [this](const Chunk& chunk, std::span<const TensorView> views) {
     // Gaps between parameters stay zero; a staged 16-bit copy starts undefined.
     if (separate_master()) kernels::zero(context_.device, views.back());
     for (const PiecePart& part : parts_of(chunk)) update_part(part, views);
   };
-  stream_shards(context_.device, {.chunks = chunks(), .arrays = arrays, .body = body});
+  stream_ = std::make_unique<ShardStream>(
+      context_.device, ShardStreamArgs{.chunks = chunks(), .arrays = arrays, .body = body});
+  seconds_ += watch.seconds();
+}
+
+void OptimizerPipeline::update_part(const PiecePart& part, std::span<const TensorView> views) const {
+  const size_t states = num_states();
+  std::vector<TensorView> slices;
+  for (const TensorView& view : views) slices.push_back(view.slice(part.in_chunk, part.elements));
+  const bool decays = options_.decay_all || part.piece->parameter->is_matrix();
+  context_.rule.update(context_.device,
+                       {.parameter = slices[0],
+                        .states = std::span<const TensorView>(slices).subspan(1, states),
+                        .gradient = slices[1 + states],
+                        .parameter_16bit = separate_master() ? slices[2 + states] : TensorView(),
+                        .step = update_.step,
+                        .learning_rate = update_.learning_rate,
+                        .weight_decay = decays ? update_.weight_decay : 0,
+                        .gradient_scale = update_.gradient_scale,
+                        .betas = update_.betas});
+}
+
+void OptimizerPipeline::advance(int unit) {
+  if (stream_ == nullptr) return;
+  const Stopwatch watch;
+  stream_->advance(unit);
+  seconds_ += watch.seconds();
+}
+
+void OptimizerPipeline::settle(int unit) {
+  if (stream_ == nullptr) return;
+  const Stopwatch watch;
+  stream_->settle(unit);
+  seconds_ += watch.seconds();
+}
+
+void OptimizerPipeline::finish() {
+  if (stream_ == nullptr) return;
+  const Stopwatch watch;
+  stream_->finish();
+  stream_.reset();
+  seconds_ += watch.seconds();
 }
 
 void OptimizerPipeline::load(const ParameterSource& source) {

@@ -16,7 +16,7 @@
 
 namespace aleph::zero {
 
-class OptimizerPipeline {
+class OptimizerPipeline final : public PendingUpdates {
  public:
   struct Context {
     DeviceContext& device;
@@ -34,7 +34,15 @@ class OptimizerPipeline {
   /// the parameter shards are the master weights.
   OptimizerPipeline(const Context& context, std::unique_ptr<Home> home, const Options& options);
 
-  void update(const UpdateOptions& options);
+  /// Begins an update: reading starts at once; each unit is computed when it is next needed, or in finish().
+  void start(const UpdateOptions& options);
+  void advance(int unit) override;
+  void settle(int unit) override;
+  /// Completes the update and gives its buffers back.
+  void finish();
+  /// Seconds spent in updates since construction, waiting included.
+  double seconds() const { return seconds_; }
+
   /// Sets master weights and parameter shards from whole units; moments keep their values.
   void load(const ParameterSource& source);
 
@@ -61,12 +69,16 @@ class OptimizerPipeline {
   ShardArray master(int unit, Access access) const;
   ShardArray copy_16bit(int unit) const;
   std::vector<ShardArray> state_arrays(int unit, Access access) const;
+  void update_part(const PiecePart& part, std::span<const TensorView> views) const;
   void load_unit(const Unit& unit, const ParameterSource& source);
   size_t first_piece(int unit) const;
 
   Context context_;
   std::unique_ptr<Home> home_;
   Options options_;
+  UpdateOptions update_;                 // of the stream
+  std::unique_ptr<ShardStream> stream_;  // the update under way
+  double seconds_ = 0;
   std::vector<std::vector<Region>> regions_;  // per unit: master where separate, then the states
 };
 

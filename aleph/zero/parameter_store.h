@@ -22,6 +22,17 @@ class GradientReceiver {
   virtual void add(const Unit& unit, Tensor gradient) = 0;
 };
 
+/// Updates of the shards that may still be under way when the next step begins: each unit's is made just
+/// before the unit is needed.
+class PendingUpdates {
+ public:
+  virtual ~PendingUpdates() = default;
+  /// Updates the shards of all units up to and including `unit`.
+  virtual void advance(int unit) = 0;
+  /// Returns when the updated shard of `unit` is at home.
+  virtual void settle(int unit) = 0;
+};
+
 class ShardedParameterStore final : public autograd::ParameterStore {
  public:
   struct Context {
@@ -32,6 +43,9 @@ class ShardedParameterStore final : public autograd::ParameterStore {
   };
   /// `home` keeps the shards in `dtype`; `prefetch` units are gathered ahead.
   ShardedParameterStore(const Context& context, std::unique_ptr<Home> home, DType dtype, int prefetch);
+
+  /// To be told once, before the first pin; outlives the store's use.
+  void follow(PendingUpdates& updates) { updates_ = &updates; }
 
   /// One pin of the schedule: the units whose values it needs.
   using Use = std::vector<int>;
@@ -69,6 +83,7 @@ class ShardedParameterStore final : public autograd::ParameterStore {
 
   Context context_;
   std::unique_ptr<Home> home_;
+  PendingUpdates* updates_ = nullptr;
   DType dtype_;
   int prefetch_;
   std::vector<Slot> slots_;

@@ -376,8 +376,15 @@ TEST_F(PlannerTest, BudgetsPushStatesOutward) {
   const Plan moved = make_plan(tight);
   EXPECT_LE(moved.device.total, tight.device_budget);
   EXPECT_NE(moved.placement.optimizer, MemoryTier::kDevice);
-  tight.host_budget = moved.host.total * 4 / 5;
+  const Plan least = dry_run(request(), {.parameters = MemoryTier::kNvme,
+                                         .optimizer = MemoryTier::kNvme,
+                                         .activations = MemoryTier::kNvme,
+                                         .prefetch = 0,
+                                         .update_chunk_elements = 1 << 14});
+  tight.device_budget = least.device.total;
+  tight.host_budget = least.host.total;
   const Plan swapped = make_plan(tight);
+  EXPECT_LE(swapped.device.total, tight.device_budget);
   EXPECT_LE(swapped.host.total, tight.host_budget);
 }
 
