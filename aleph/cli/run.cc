@@ -124,10 +124,13 @@ int dispatch(Arguments arguments) {
   return kDone;
 }
 
+Error lost_output(const std::string& reason) {
+  return Error("standard output", reason, "that it takes the results");
+}
+
 /// Results that did not arrive are no success.
 void finish_output() {
-  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return;
-  throw Error("standard output", std::strerror(errno), "that it takes the results");
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) throw lost_output(std::strerror(errno));
 }
 
 /// One line, whatever names stand in it.
@@ -153,6 +156,7 @@ int report_failure(const std::exception_ptr& failure) {
   } catch (const std::bad_alloc&) {
     return report("memory: found the system out of memory, expected enough for this run", kWorldsFault);
   } catch (const std::system_error& error) {
+    if (std::ferror(stdout) != 0) return report(lost_output(error.code().message()).what(), kWorldsFault);
     return report(fmt::format("system: found {}, expected success", error.what()), kWorldsFault);
   } catch (const std::exception& error) {
     return report(fmt::format("a bug of this program: {}", error.what()), kOwnBug);

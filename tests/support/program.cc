@@ -6,6 +6,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdlib>
+
 #include "aleph/base/error.h"
 #include "aleph/io/file.h"
 
@@ -59,5 +61,16 @@ ProgramResult Program::wait() {
 }
 
 ProgramResult run_program(const std::vector<std::string>& arguments) { return Program(arguments).wait(); }
+
+ProgramResult run_script(const std::filesystem::path& directory, const std::string& script) {
+  const io::TemporaryDirectory written;
+  io::write_file_atomically(written / "script", "ALEPH='" ALEPH_PROGRAM "'\ncd '" + directory.string() +
+                                                    "'\n" + "exec >'" + (written / "out").string() + "' 2>'" +
+                                                    (written / "err").string() + "'\n" + script);
+  const int status = std::system(("sh '" + (written / "script").string() + "'").c_str());
+  return {.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status),
+          .out = io::read_file(written / "out", kMaxOutput),
+          .err = io::read_file(written / "err", kMaxOutput)};
+}
 
 }  // namespace aleph::tests

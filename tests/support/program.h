@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -36,5 +37,7 @@ class Program {
 };
 
 ProgramResult run_program(const std::vector<std::string>& arguments);
+/// Runs `script` with sh; "$ALEPH" is the program, the working directory is `directory`.
+ProgramResult run_script(const std::filesystem::path& directory, const std::string& script);
 
 }  // namespace aleph::tests
