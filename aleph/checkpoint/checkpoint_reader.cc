@@ -196,6 +196,7 @@ void CheckpointReader::read(std::string_view name, int64_t byte_offset, std::spa
     throw Error(
         state_->files.empty() ? "checkpoint" : fs::path(state_->files[0].path()).parent_path().string(),
         "no tensor '" + printable(name) + "'", "one of that name");
+  ALEPH_CHECK(byte_offset >= 0, "bytes from {} on of tensor '{}'", byte_offset, name);
   const int64_t end = byte_offset + static_cast<int64_t>(data.size());
   int64_t position = byte_offset;
   for (const Located& located : found->second) {
@@ -207,7 +208,7 @@ void CheckpointReader::read(std::string_view name, int64_t byte_offset, std::spa
         data.subspan(static_cast<size_t>(position - byte_offset), static_cast<size_t>(stop - position)));
     position = stop;
   }
-  ALEPH_CHECK(byte_offset >= 0 && position >= end, "bytes {} to {} of tensor '{}'", byte_offset, end, name);
+  ALEPH_CHECK(position >= end, "bytes {} to {} of tensor '{}'", byte_offset, end, name);
 }
 
 void CheckpointReader::verify() const {
