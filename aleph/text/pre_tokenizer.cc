@@ -243,8 +243,9 @@ void add_part(const Json& json, const std::string& object, int depth, Steps& ste
   } else if (type == "Metaspace") {
     steps.push_back(std::make_unique<Metaspace>(json, object));
   } else if (type == "Whitespace") {
-    steps.push_back(
-        std::make_unique<SplitByRegex>(Regex(R"(\w+|[^\w\s]+)", object), Behavior::kRemoved, true));
+    // \w+|[^\w\s]+ in the dialect of Rust, whose words hold joiners.
+    constexpr const char* kWords = R"([\w\x{200c}\x{200d}]+|[^\w\s\x{200c}\x{200d}]+)";
+    steps.push_back(std::make_unique<SplitByRegex>(Regex(kWords, object), Behavior::kRemoved, true));
   } else if (type == "WhitespaceSplit") {
     steps.push_back(by_character(is_space, Behavior::kRemoved));
   } else if (type == "Punctuation") {

@@ -52,15 +52,21 @@ class Translator {
       case 'S':
         return put(2, "\\P{White_Space}");
       case 'w':
-        return put(2, in_class_ ? kWord : "[" + kWord + "]");
+        return put(2, in_class_ ? kWord : "[" + kWordAlone + "]");
       case 'W':
         if (in_class_) unsupported("\\W in a character class");
-        return put(2, "[^" + kWord + "]");
+        return put(2, "[^" + kWordAlone + "]");
       case 'h':
         return put(2, in_class_ ? "0-9a-fA-F" : "[0-9a-fA-F]");
       case 'H':
         if (in_class_) unsupported("\\H in a character class");
         return put(2, "[^0-9a-fA-F]");
+      case 'b':
+        return in_class_ ? copy(2)
+                         : put(2, "(?:" + word_boundary("<=", "!") + "|" + word_boundary("<!", "=") + ")");
+      case 'B':
+        if (in_class_) return copy(2);
+        return put(2, "(?:" + word_boundary("<=", "=") + "|" + word_boundary("<!", "!") + ")");
       case 'u':
         return code_unit();
       case 'p':
@@ -69,6 +75,10 @@ class Translator {
       default:
         return copy(2);
     }
+  }
+  // A word character or none (`before`), then one or none (`after`), as look-around assertions.
+  static std::string word_boundary(const std::string& before, const std::string& after) {
+    return "(?" + before + "[" + kWordAlone + "])(?" + after + "[" + kWordAlone + "])";
   }
   void put(size_t consumed, std::string_view text) {
     at_ += consumed;
@@ -103,20 +113,66 @@ class Translator {
   }
 
   void class_char() {
-    if (next_is("[:")) {
-      const size_t close = in_.find(":]", at_);
-      return copy(close == std::string_view::npos ? 2 : close + 2 - at_);
-    }
-    if (next_is("[")) unsupported("a character class inside another");
+    if (next_is("[:") && posix_class()) return;
     if (next_is("&&")) unsupported("an intersection of character classes");
-    if (in_[at_] == ']' && at_ != class_start_) in_class_ = false;
-    copy(1);
+    const bool first = at_ == class_start_;
+    if (next_is("[")) {
+      open_nested_class();
+    } else if (in_[at_] == ']' && !first) {
+      in_class_ = --depth_ > 0;
+      if (in_class_)
+        ++at_;
+      else
+        copy(1);
+    } else if (depth_ > 1 && (in_[at_] == ']' || in_[at_] == '-' || in_[at_] == '^') &&
+               (first || in_.substr(at_ + 1).starts_with(']'))) {
+      put(1, "\\" + std::string(1, in_[at_]));  // literal here, but not where the inner class is spelled out
+    } else {
+      copy(1);
+    }
+  }
+
+  // [a[bc]] is the union, [abc].
+  void open_nested_class() {
+    if (next_is("[^")) unsupported("a negated character class inside another");
+    if (++depth_ > 16) unsupported("character classes nested deeper than 16 levels");
+    if (out_.ends_with('-')) out_.insert(out_.size() - 1, "\\");
+    class_start_ = ++at_;
+  }
+
+  // "[:name:]" with Unicode's sets; false where it is none.
+  bool posix_class() {
+    static constexpr std::array<std::pair<std::string_view, std::string_view>, 14> kSets{{
+        {"alpha", "\\p{Alphabetic}"},
+        {"alnum", "\\p{Alphabetic}\\p{Nd}"},
+        {"digit", "\\p{Nd}"},
+        {"space", "\\p{White_Space}"},
+        {"upper", "\\p{Uppercase}"},
+        {"lower", "\\p{Lowercase}"},
+        {"punct", "\\p{P}\\p{S}"},
+        {"cntrl", "\\p{Cc}"},
+        {"xdigit", "0-9a-fA-F"},
+        {"ascii", "\\x00-\\x7f"},
+        {"word", "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"},
+        {"blank", "\\p{Zs}\\t"},
+        {"graph", "\\p{L}\\p{M}\\p{N}\\p{P}\\p{S}\\p{Cf}\\p{Co}"},
+        {"print", "\\p{L}\\p{M}\\p{N}\\p{P}\\p{S}\\p{Cf}\\p{Co}\\p{Zs}"},
+    }};
+    const size_t close = in_.find(":]", at_);
+    if (close == std::string_view::npos) return false;
+    const std::string_view name = in_.substr(at_ + 2, close - at_ - 2);
+    const auto known =
+        std::find_if(kSets.begin(), kSets.end(), [&](const auto& set) { return set.first == name; });
+    if (known == kSets.end()) unsupported("[:" + printable(name) + ":]");
+    put(close + 2 - at_, known->second);
+    return true;
   }
 
   void plain() {
     if (in_[at_] == '[') {
       copy(next_is("[^") ? 2 : 1);
       in_class_ = true;
+      depth_ = 1;
       class_start_ = at_;
     } else if (next_is("(?") && !next_is("(?<") && !next_is("(?'") && !next_is("(?#")) {
       flags();
@@ -145,12 +201,15 @@ class Translator {
   }
 
   inline static const std::string kWord = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
+  // Outside classes Oniguruma has a table of its own for Latin-1, with the superscripts and fractions.
+  inline static const std::string kWordAlone = kWord + "\\xb2\\xb3\\xb9\\xbc-\\xbe";
 
   std::string_view in_;
   const std::string& object_;
   std::string out_;
   size_t at_ = 0;
   bool in_class_ = false;
+  int depth_ = 0;  // of character classes
   size_t class_start_ = 0;
 };
 
