@@ -74,7 +74,8 @@ class WholeTokenStage : public DecodeStage {
  public:
   void push(std::string_view text, bool begins, const TokenSink& sink) final {
     if (begins) end_token(sink);
-    token_ = token_ ? *token_ + std::string(text) : std::string(text);
+    if (!token_) token_.emplace();
+    token_->append(text);
   }
   void finish(const TokenSink& sink) override { end_token(sink); }
 
@@ -92,7 +93,13 @@ class WholeTokenStage : public DecodeStage {
   std::optional<std::string> token_;
 };
 
-/// As above where every push is a whole token anyway: nothing is held back.
+/// Gathers the parts of a token.
+class GatherStage final : public WholeTokenStage {
+ protected:
+  void whole(std::string_view token, const TokenSink& sink) override { sink(token, true); }
+};
+
+/// For such steps where every push is a whole token anyway: nothing is held back.
 template <typename Whole>
 class UnfusedStage final : public DecodeStage {
  public:
@@ -377,6 +384,8 @@ std::unique_ptr<DecodePipeline> Decoder::start(bool lossless) const {
   std::vector<std::unique_ptr<DecodeStage>> stages;
   bool fused = false;  // a step before made all tokens one, which comes in parts
   for (const Step& step : steps_) {
+    // Its bytes are spelled by the whole token or not at all.
+    if (fused && step.kind == Step::Kind::kByteLevel) stages.push_back(std::make_unique<GatherStage>());
     stages.push_back(stage_of(step, fused, lossless));
     fused = fused || step.kind == Step::Kind::kFuse || step.kind == Step::Kind::kByteLevel;
   }
