@@ -41,7 +41,7 @@ PostProcessor::PostProcessor(const Json& json, const std::string& object) {
 
 PostProcessor PostProcessor::prefix(int32_t id) {
   PostProcessor processor;
-  processor.templates_.push_back({{false, {id}}, {true, {}}});
+  processor.template_ = {{false, {id}}, {true, {}}};
   return processor;
 }
 
@@ -56,12 +56,19 @@ void PostProcessor::add(const Json& json, const std::string& object, int depth) 
   } else if (type == "TemplateProcessing") {
     add_template(json, object);
   } else if (type == "RobertaProcessing" || type == "BertProcessing") {
-    templates_.push_back(
-        {{false, {id_of_pair(json, "cls", object)}}, {true, {}}, {false, {id_of_pair(json, "sep", object)}}});
+    set_template(
+        {{false, {id_of_pair(json, "cls", object)}}, {true, {}}, {false, {id_of_pair(json, "sep", object)}}},
+        object);
   } else if (type != "ByteLevel") {
     throw_unsupported(object, type,
                       "TemplateProcessing, RobertaProcessing, BertProcessing, ByteLevel or Sequence");
   }
+}
+
+// The reference applies a second template to each part of the first one's result.
+void PostProcessor::set_template(Template parts, const std::string& object) {
+  if (template_) throw Error(object, "two processors that add tokens", "one");
+  template_ = std::move(parts);
 }
 
 void PostProcessor::add_template(const Json& json, const std::string& object) {
@@ -78,20 +85,18 @@ void PostProcessor::add_template(const Json& json, const std::string& object) {
       throw Error(object, "part " + printable(part.dump()) + " of a template", "SpecialToken or Sequence");
     }
   }
-  templates_.push_back(std::move(parts));
+  set_template(std::move(parts), object);
 }
 
 std::vector<int32_t> PostProcessor::apply(std::vector<int32_t> ids) const {
-  for (const Template& parts : templates_) {
-    std::vector<int32_t> out;
-    out.reserve(ids.size() + parts.size());
-    for (const Part& part : parts) {
-      const std::vector<int32_t>& source = part.is_text ? ids : part.ids;
-      out.insert(out.end(), source.begin(), source.end());
-    }
-    ids = std::move(out);
+  if (!template_) return ids;
+  std::vector<int32_t> out;
+  out.reserve(ids.size() + template_->size());
+  for (const Part& part : *template_) {
+    const std::vector<int32_t>& source = part.is_text ? ids : part.ids;
+    out.insert(out.end(), source.begin(), source.end());
   }
-  return ids;
+  return out;
 }
 
 }  // namespace aleph::text

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,7 +15,7 @@ class PostProcessor {
   /// Adds nothing.
   PostProcessor() = default;
   /// TemplateProcessing (its "single" template), RobertaProcessing, BertProcessing, ByteLevel (no effect on
-  /// ids), Sequence. Throws Error naming `object` for others.
+  /// ids), Sequence of which one adds tokens. Throws Error naming `object` for others.
   PostProcessor(const nlohmann::json& json, const std::string& object);
   /// Puts one id before the text.
   static PostProcessor prefix(int32_t id);
@@ -30,9 +31,10 @@ class PostProcessor {
   using Template = std::vector<Part>;
 
   void add(const nlohmann::json& json, const std::string& object, int depth);
+  void set_template(Template parts, const std::string& object);
   void add_template(const nlohmann::json& json, const std::string& object);
 
-  std::vector<Template> templates_;
+  std::optional<Template> template_;
 };
 
 }  // namespace aleph::text
