@@ -99,7 +99,9 @@ void AddedTokens::split(std::string_view text, bool normalized, bool parse_speci
     const AddedToken& token = by_id_.at(match->id);
     if (!parse_special && is_special(token.content)) continue;
     if (token.single_word && !stands_alone(text, *match)) continue;
-    const size_t begin = token.lstrip ? std::max(space_begin(text, match->begin), done) : match->begin;
+    // The white space that the last token took may be part of this one as well.
+    const size_t begin =
+        token.lstrip ? std::min(std::max(space_begin(text, match->begin), done), match->end) : match->begin;
     const size_t end = token.rstrip ? space_end(text, match->end) : match->end;
     emit_until(begin);
     sink({text.substr(begin, end - begin), begin, match->id});
