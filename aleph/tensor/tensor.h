@@ -51,7 +51,7 @@ class BasicView {
   }
   /// Rows [begin, begin + count) of the first dimension.
   BasicView slice(int64_t begin, int64_t count) const {
-    ALEPH_CHECK(shape_.rank() > 0 && begin >= 0 && count >= 0 && begin + count <= shape_[0],
+    ALEPH_CHECK(shape_.rank() > 0 && begin >= 0 && count >= 0 && begin <= shape_[0] - count,
                 "rows {}+{} of {}", begin, count, shape_.to_string());
     const int64_t stride = shape_[0] == 0 ? 0 : elements() / shape_[0];
     std::array<int64_t, Shape::kMaxRank> sizes{};
