@@ -14,11 +14,23 @@ constexpr int64_t kPage = io::kDirectAlignment;
 
 int64_t round_up(int64_t bytes, int64_t unit) { return (bytes + unit - 1) / unit * unit; }
 
+void check_range(const Region& region, int64_t offset, size_t bytes) {
+  ALEPH_CHECK(offset >= 0 && static_cast<int64_t>(bytes) <= region.bytes - offset,
+              "bytes {}+{} of a region of {}", offset, bytes, region.bytes);
+}
+
 /// Device or host memory. A region is a buffer of the pool; moves are copies on the copy stream.
 class MemoryHome final : public Home {
  public:
   MemoryHome(DeviceContext& device, MemoryTier tier, StateKind kind)
       : device_(device), tier_(tier), kind_(kind) {}
+  /// Moves that nobody waited for are done before their memory goes to others.
+  ~MemoryHome() override {
+    try {
+      device_.copy().synchronize();
+    } catch (const std::exception&) {  // whoever needed the move has seen its error at the wait
+    }
+  }
 
   MemoryTier tier() const override { return tier_; }
 
@@ -31,11 +43,13 @@ class MemoryHome final : public Home {
   }
 
   Ticket read(const Region& region, int64_t offset, std::span<std::byte> data) override {
+    check_range(region, offset, data.size());
     stats_.read_bytes += static_cast<int64_t>(data.size());
     return copy(address(region) + offset, data.data(), data.size());
   }
 
   Ticket write(const Region& region, int64_t offset, std::span<const std::byte> data) override {
+    check_range(region, offset, data.size());
     stats_.written_bytes += static_cast<int64_t>(data.size());
     return copy(data.data(), address(region) + offset, data.size());
   }
@@ -76,7 +90,14 @@ class NvmeHome final : public Home {
                                                  io::Direct::kTry, context.swap->options().calls));
     }
   }
-  ~NvmeHome() override { context_.nvme.remove(reserved_, memory_tag(kind_)); }
+  /// Moves that nobody waited for are done before their files are closed.
+  ~NvmeHome() override {
+    try {
+      if (context_.swap != nullptr) context_.swap->queue().drain();
+    } catch (const std::exception&) {  // whoever needed the move has seen its error at the wait
+    }
+    context_.nvme.remove(reserved_, memory_tag(kind_));
+  }
 
   MemoryTier tier() const override { return MemoryTier::kNvme; }
 
@@ -132,8 +153,7 @@ class NvmeHome final : public Home {
 
   template <typename Body>
   void for_each_stripe(const Region& region, int64_t offset, int64_t bytes, const Body& body) {
-    ALEPH_CHECK(offset >= 0 && offset + bytes <= region.bytes, "bytes {}+{} of a region of {}", offset, bytes,
-                region.bytes);
+    check_range(region, offset, static_cast<size_t>(bytes));
     if (context_.device.meta()) return;
     if (files_.size() == 1) return body({&files_[0], region.offset + offset, 0, bytes});
     for (int64_t done = 0; done < bytes;) {
