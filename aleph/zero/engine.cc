@@ -237,7 +237,10 @@ Engine::Engine(const EngineContext& context, nn::Model& model, const optim::Upda
 
 Engine::~Engine() = default;
 
-void Engine::load_parameters(const ParameterSource& source) { state_->optimizer.load(source); }
+void Engine::load_parameters(const ParameterSource& source) {
+  state_->optimizer.finish();
+  state_->optimizer.load(source);
+}
 
 ParameterSource Engine::random_initializer(DeviceContext& device, uint64_t seed) {
   return [&device, seed](const Parameter& parameter, const TensorView& values) {
@@ -331,7 +334,10 @@ void Engine::save_state(const StateSink& sink) {
   state_->optimizer.finish();
   state_->optimizer.save(sink);
 }
-void Engine::load_state(const StateSource& source) { state_->optimizer.restore(source); }
+void Engine::load_state(const StateSource& source) {
+  state_->optimizer.finish();
+  state_->optimizer.restore(source);
+}
 
 std::array<HomeStats, kStateKinds> Engine::io_stats() const {
   std::array<HomeStats, kStateKinds> all{};
