@@ -1,5 +1,6 @@
 #include "aleph/autograd/tape.h"
 
+#include <set>
 #include <utility>
 
 namespace aleph::autograd {
@@ -17,8 +18,11 @@ void Tape::backward() {
 }
 
 void Tape::for_each_saved(const std::function<void(const Variable&)>& visit) const {
+  std::set<const void*> seen;
   for (const Step& step : steps_) {
-    for (const Variable& variable : step.saved) visit(variable);
+    for (const Variable& variable : step.saved) {
+      if (variable.has_value() && seen.insert(variable.identity()).second) visit(variable);
+    }
   }
 }
 

@@ -48,6 +48,8 @@ class Variable {
   Tensor take_value() const;
   void restore_value(Tensor value) const;
   bool has_value() const { return static_cast<bool>(*value_); }
+  /// Equal for handles of the same tensor.
+  const void* identity() const { return value_.get(); }
 
  private:
   Gradient gradient_;
