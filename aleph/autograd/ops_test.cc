@@ -213,5 +213,138 @@ TEST_F(OpsTest, BackwardReleasesWhatItSaved) {
   EXPECT_EQ(device_.memory().ledger().live(), before);
 }
 
+TEST_F(OpsTest, EveryActivationOnOddRows) {
+  for (const auto kind : {kernels::Activation::kQuickGelu, kernels::Activation::kReluSquared,
+                          kernels::Activation::kSigmoid, kernels::Activation::kIdentity}) {
+    check([&](const OpContext& c, const Variable& x) { return activation(c, x, kind); }, {3, 1, 7}, {});
+    check([&](const OpContext& c, const Variable& x) { return gated_activation(c, x, kind); }, {1, 3, 2}, {});
+  }
+}
+
+TEST_F(OpsTest, AValueUsedByTwoLayersThatShareAWeight) {
+  BoundParameter weight({5, 5}, 1), bias({5}, 2);
+  check(
+      [&](const OpContext& c, const Variable& x) {
+        const Variable y = linear(c, x, weight.parameter, &bias.parameter);
+        return add(c, linear(c, activation(c, y, kernels::Activation::kTanh), weight.parameter, nullptr),
+                   add(c, x, y));
+      },
+      {3, 5}, {&weight, &bias});
+}
+
+TEST_F(OpsTest, AttentionOfEveryShape) {
+  for (const kernels::AttentionSpec& spec : std::vector<kernels::AttentionSpec>{
+           {.heads = 1, .kv_heads = 1, .head_dim = 1},
+           {.heads = 3, .kv_heads = 3, .head_dim = 2, .scale = 0.7f},
+           {.heads = 4, .kv_heads = 2, .head_dim = 3, .window = 1},
+           {.heads = 2, .kv_heads = 2, .head_dim = 2, .mask = kernels::AttentionMask::kBidirectional}}) {
+    check([&](const OpContext& c, const Variable& x) { return attention(c, x, spec, std::nullopt); },
+          {2, 3, (spec.heads + 2 * spec.kv_heads) * spec.head_dim}, {});
+  }
+}
+
+/// sum over rows of log sum exp - target logit, and its slopes, in double.
+struct CrossEntropyReference {
+  std::vector<float> x, weight;
+  std::vector<int32_t> targets;
+  int64_t hidden, vocabulary;
+
+  double loss(std::vector<double>* dx, std::vector<double>* dweight) const {
+    double sum = 0;
+    for (size_t row = 0; row < targets.size(); ++row) {
+      if (targets[row] == -100) continue;
+      std::vector<double> p(static_cast<size_t>(vocabulary), 0.0);
+      double total = 0;
+      for (size_t v = 0; v < p.size(); ++v) {
+        for (int64_t i = 0; i < hidden; ++i) p[v] += static_cast<double>(x_at(row, i)) * weight_at(v, i);
+        total += std::exp(p[v]);
+      }
+      sum += std::log(total) - p[static_cast<size_t>(targets[row])];
+      for (size_t v = 0; v < p.size(); ++v) {
+        const double slope = std::exp(p[v]) / total - (static_cast<int32_t>(v) == targets[row] ? 1 : 0);
+        for (int64_t i = 0; i < hidden; ++i) {
+          (*dx)[row * static_cast<size_t>(hidden) + static_cast<size_t>(i)] += slope * weight_at(v, i);
+          (*dweight)[v * static_cast<size_t>(hidden) + static_cast<size_t>(i)] += slope * x_at(row, i);
+        }
+      }
+    }
+    return sum;
+  }
+  double x_at(size_t row, int64_t i) const {
+    return x[row * static_cast<size_t>(hidden) + static_cast<size_t>(i)];
+  }
+  double weight_at(size_t v, int64_t i) const {
+    return weight[v * static_cast<size_t>(hidden) + static_cast<size_t>(i)];
+  }
+};
+
+TEST_F(OpsTest, LinearCrossEntropyOverManyPiecesIsThatOfOne) {
+  constexpr int64_t kHidden = 3, kVocabulary = 5, kTokens = 2 * 1024 + 77;  // pieces of 1024 rows
+  BoundParameter weight({kVocabulary, kHidden}, 1);
+  CrossEntropyReference reference{
+      random_values(kTokens * kHidden, 3), weight.value, {}, kHidden, kVocabulary};
+  const RandomStream random({.seed = 17});
+  int64_t counted = 0;
+  for (uint64_t i = 0; i < kTokens; ++i) {
+    reference.targets.push_back(
+        random.below(7, 4 * i) == 0 ? -100 : static_cast<int32_t>(random.below(5, 4 * i + 2)));
+    counted += reference.targets.back() == -100 ? 0 : 1;
+  }
+  std::vector<double> dx(kTokens * kHidden, 0.0), dweight(kVocabulary * kHidden, 0.0);
+  const double loss = reference.loss(&dx, &dweight);
+  Tape tape;
+  const Variable x = variable(reference.x, {kTokens, kHidden});
+  const CrossEntropyResult result = linear_cross_entropy(
+      {.device = device_, .tape = &tape},
+      {.x = x,
+       .weight = &weight.parameter,
+       .targets = view_of<int32_t>(std::span<const int32_t>(reference.targets), {kTokens}),
+       .loss_scale = 8});
+  EXPECT_EQ(result.tokens, counted);
+  EXPECT_NEAR(result.loss_sum, loss, 1e-5 * loss);
+  tape.backward();
+  const Tensor found = x.gradient().take();
+  const double scale = 8.0 / static_cast<double>(counted);
+  for (size_t i = 0; i < dx.size(); ++i) ASSERT_NEAR(found.view().data<float>()[i], scale * dx[i], 1e-6) << i;
+  for (size_t i = 0; i < dweight.size(); ++i) ASSERT_NEAR(weight.gradient[i], scale * dweight[i], 1e-5) << i;
+}
+
+TEST_F(OpsTest, LinearCrossEntropyOfNothingCountedIsZero) {
+  BoundParameter weight({5, 4}, 1);
+  const std::vector<int32_t> targets(6, -100);
+  Tape tape;
+  const Variable x = variable(random_values(24, 3), {2, 3, 4});
+  const CrossEntropyResult result =
+      linear_cross_entropy({.device = device_, .tape = &tape},
+                           {.x = x,
+                            .weight = &weight.parameter,
+                            .targets = view_of<int32_t>(std::span<const int32_t>(targets), {2, 3})});
+  EXPECT_EQ(result.tokens, 0);
+  EXPECT_EQ(result.mean(), 0);
+  tape.backward();
+  const Tensor dx = x.gradient().take();
+  for (const float g : dx.view().span<float>()) EXPECT_EQ(g, 0);
+  EXPECT_EQ(weight.gradient, std::vector<float>(20, 0.0f));
+}
+
+TEST_F(OpsTest, AFullDeviceIsAnErrorAndLeavesNothingBehind) {
+  DeviceContext small({.device_budget_bytes = 3 * 4096});
+  BoundParameter weight({64, 64}, 1);
+  Tape tape;
+  {
+    Tensor input(small.memory(), {16, 64}, DType::kF32, MemoryTag::kActivations);
+    const Variable x(std::move(input));
+    const OpContext context{.device = small, .tape = &tape};
+    EXPECT_THROW(
+        {
+          Variable y = x;
+          for (int i = 0; i < 4; ++i) y = activation(context, y, kernels::Activation::kTanh);
+        },
+        Error);
+  }
+  tape = Tape();
+  EXPECT_EQ(small.memory().ledger().live(), 0);
+}
+
 }  // namespace
 }  // namespace aleph::autograd
