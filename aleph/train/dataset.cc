@@ -89,10 +89,13 @@ void read_jsonl(const fs::path& path, std::vector<Document>& out) {
     const std::string_view row(content.data() + begin, end - begin);
     if (row.find_first_not_of(" \t\r") == std::string_view::npos) continue;
     const std::string where = fmt::format("{} line {}", path.string(), line);
-    const Json object = parse_json(repaired(std::string(row)), where);
+    const std::string valid = repaired(std::string(row));
+    const Json object = parse_json(valid, where);
     if (!object.is_object()) throw Error(where, "no object", "an object with \"text\"");
     auto text = json_get<std::string>(object, "text", where);
-    if (!text.empty()) out.push_back({.text = text, .bytes = static_cast<int64_t>(text.size())});
+    // U+FFFD is longer than the byte it stands for.
+    const auto bytes = static_cast<int64_t>(text.size() + row.size()) - static_cast<int64_t>(valid.size());
+    if (!text.empty()) out.push_back({.text = text, .bytes = std::max<int64_t>(1, bytes)});
   }
 }
 
