@@ -272,5 +272,67 @@ TEST(EvalLoader, GivesEveryWholeRowOnce) {
   EXPECT_THROW(EvalLoader(numbered(2), 3, 2), Error);
 }
 
+TEST_F(DatasetTest, EverySplitKeepsEveryByteInOrder) {
+  const RandomStream random({.seed = 91});
+  const char* const kPieces[] = {"a", "bc ", "\n", "\r\n", "\xc3\xa4", "\xe2\x82\xac", "\xf0\x9f\x98\x80"};
+  for (uint64_t i = 0; i < 300; ++i) {
+    std::string text;
+    for (uint64_t k = 0; k <= random.below(40, 256 * i); ++k)
+      text += kPieces[random.below(std::size(kPieces), 256 * i + 2 * k + 2)];
+    const double split = static_cast<double>(random.below(1000, 256 * i + 200)) / 1000;
+    const TokenDataset data = load({write("text.txt", text)}, split, std::nullopt);
+    ASSERT_EQ(text_of(data.train.tokens) + text_of(data.eval.tokens), text) << "split " << split;
+    ASSERT_EQ(data.train.bytes, static_cast<int64_t>(data.train.tokens.size()));
+    ASSERT_EQ(data.eval.bytes, static_cast<int64_t>(data.eval.tokens.size()));
+    if (!data.eval.tokens.empty()) {
+      ASSERT_NE(data.eval.tokens[0] & 0xc0, 0x80) << "no character is cut in two";
+    }
+    ASSERT_GE(static_cast<double>(data.train.bytes) + 1, static_cast<double>(text.size()) * (1 - split));
+  }
+}
+
+TEST_F(DatasetTest, LinesOfAnyEndingAndLengthAreDocuments) {
+  const std::string huge(3 << 20, 'x');
+  const fs::path file =
+      write("lines.jsonl", "\xef\xbb\xbf{\"text\": \"bom\"}\r\n\n \t \r\n{\"text\": \"\"}\n{\"text\": \"" +
+                               huge + "\"}\n{\"text\": \"a\\nb\\u00e4\"}");
+  const TokenDataset data = load({file});
+  EXPECT_EQ(data.train.documents, 3) << "empty lines and texts are none";
+  EXPECT_EQ(text_of(data.train.tokens), "bom|" + huge + "|a\nb\xc3\xa4");
+}
+
+TEST_F(DatasetTest, OneTokenIsText) {
+  const TokenDataset data = load({write("one.txt", "x")}, 0.5);
+  EXPECT_EQ(data.train.tokens.size() + data.eval.tokens.size(), 1u);
+  const TokenDataset whole = load({write("one.txt", "x")});
+  EXPECT_EQ(text_of(whole.train.tokens), "x");
+  EXPECT_EQ(whole.train.tokens_per_byte(), 1);
+  EXPECT_EQ(TokenStream().tokens_per_byte(), 0);
+}
+
+TEST_F(DatasetTest, BytesOfInvalidTextInLinesCountAsTheyStand) {
+  const TokenDataset data = load({write("bad.jsonl",
+                                        "{\"text\": \"a\xff"
+                                        "b\"}")});
+  EXPECT_EQ(text_of(data.train.tokens),
+            "a\xef\xbf\xbd"
+            "b");
+  EXPECT_EQ(data.train.bytes, 3);
+}
+
+TEST_F(DatasetTest, BadLinesAreNamedByNumber) {
+  const std::vector<std::pair<std::string, std::string>> bad = {
+      {"{\"text\": \"a\"}\n{\"text\": 3}", "line 2"},
+      {"\n\n{\"text\": \"a\"", "line 3"},
+      {"{\"body\": \"a\"}", "line 1"},
+      {"[\"a\"]", "line 1"},
+      {"{\"text\": \"a\"}{\"text\": \"b\"}", "line 1"},
+      {"{\"text\": \"a\", \"text\": \"b\"}", "line 1"},
+      {"{\"text\": null}", "line 1"},
+      {std::string("{\"text\": \"a\0\"}", 13), "line 1"}};
+  for (const auto& [text, where] : bad)
+    EXPECT_THAT(failure({write("bad.jsonl", text)}), HasSubstr("bad.jsonl " + where)) << text;
+}
+
 }  // namespace
 }  // namespace aleph::train
