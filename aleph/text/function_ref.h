@@ -1,4 +1,4 @@
-// A reference to something callable, for callbacks that do not outlive the call: no allocation, unlike
+// A reference to a function object, for callbacks that do not outlive the call: no allocation, unlike
 // std::function.
 #pragma once
 
@@ -16,7 +16,7 @@ class FunctionRef<Result(Args...)> {
  public:
   template <typename Callable>
   requires(!std::is_same_v<std::remove_cvref_t<Callable>, FunctionRef>)
-      FunctionRef(Callable&& callable)  // implicit: stands for the callable
+      FunctionRef(Callable&& callable)  // NOLINT(google-explicit-constructor): stands for the callable
       : object_(const_cast<void*>(static_cast<const void*>(std::addressof(callable)))),
         call_([](void* object, Args... args) -> Result {
           return (*static_cast<std::remove_reference_t<Callable>*>(object))(std::forward<Args>(args)...);
