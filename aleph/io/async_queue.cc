@@ -40,18 +40,19 @@ AsyncQueue::~AsyncQueue() {
   backend_->notify();
 }
 
-Ticket AsyncQueue::read(const File& file, int64_t offset, std::span<std::byte> data) {
-  return add(Direction::kRead, file, offset, data.data(), static_cast<int64_t>(data.size()));
+Ticket AsyncQueue::read(const File& file, int64_t offset, std::span<std::byte> data, Priority priority) {
+  return add(Direction::kRead, file, offset, data, priority);
 }
 
-Ticket AsyncQueue::write(const File& file, int64_t offset, std::span<const std::byte> data) {
+Ticket AsyncQueue::write(const File& file, int64_t offset, std::span<const std::byte> data,
+                         Priority priority) {
   // A write never changes the memory it is given.
-  return add(Direction::kWrite, file, offset, const_cast<std::byte*>(data.data()),
-             static_cast<int64_t>(data.size()));
+  return add(Direction::kWrite, file, offset, {const_cast<std::byte*>(data.data()), data.size()}, priority);
 }
 
-Ticket AsyncQueue::add(Direction direction, const File& file, int64_t offset, std::byte* data,
-                       int64_t bytes) {
+Ticket AsyncQueue::add(Direction direction, const File& file, int64_t offset, std::span<std::byte> data,
+                       Priority priority) {
+  const auto bytes = static_cast<int64_t>(data.size());
   ALEPH_CHECK(file && offset >= 0, "request at offset {} of '{}'", offset, file.path());
   if (bytes == 0) return {};
   auto request = std::make_shared<Request>();
@@ -63,11 +64,12 @@ Ticket AsyncQueue::add(Direction direction, const File& file, int64_t offset, st
     // Cut at multiples of the block size in the file, so that an unaligned start costs only the first block.
     const int64_t room = options_.block_bytes - (offset + begin) % options_.block_bytes;
     const int64_t size = std::min(room, bytes - begin);
-    blocks.push_back({request, Transfer(direction, file.descriptors(), offset + begin, data + begin, size)});
+    blocks.push_back(
+        {request, Transfer(direction, file.descriptors(), offset + begin, data.data() + begin, size)});
     begin += size;
   }
   request->open_blocks = static_cast<int64_t>(blocks.size());
-  blocks_->add(std::move(blocks));
+  blocks_->add(std::move(blocks), priority);
   backend_->notify();
   return Ticket(std::move(request));
 }

@@ -12,6 +12,9 @@
 
 namespace aleph::io {
 
+/// Which requests start first. What computation is about to need must not queue behind what runs beside it.
+enum class Priority : uint8_t { kNormal, kBackground };
+
 struct Request;
 class BlockQueue;
 class Backend;
@@ -28,8 +31,9 @@ class Ticket {
 };
 
 /// A queue of reads and writes of files. Requests are cut into blocks; up to `depth` blocks are in flight.
-/// Requests start in the order given but may overtake each other: wait for a write before reading what it
-/// wrote or writing there again. Every result is checked and short I/O is continued. Thread-safe.
+/// Requests of one priority start in the order given but may overtake each other: wait for a write before
+/// reading what it wrote or writing there again. Every result is checked and short I/O is continued.
+/// Thread-safe.
 class AsyncQueue {
  public:
   enum class BackendKind : uint8_t {
@@ -61,9 +65,11 @@ class AsyncQueue {
   /// Fills `data` from `offset` on. File and memory must stay until the ticket is done; the memory must not
   /// be touched before. Returns at once. On a direct file, offsets, sizes and addresses that are multiples of
   /// kDirectAlignment bypass the page cache; others work, slower.
-  Ticket read(const File& file, int64_t offset, std::span<std::byte> data);
+  Ticket read(const File& file, int64_t offset, std::span<std::byte> data,
+              Priority priority = Priority::kNormal);
   /// As read, in the other direction.
-  Ticket write(const File& file, int64_t offset, std::span<const std::byte> data);
+  Ticket write(const File& file, int64_t offset, std::span<const std::byte> data,
+               Priority priority = Priority::kNormal);
 
   /// Blocks until the request is done. Throws its Error (path, offset, bytes, reason), each time it is asked.
   void wait(const Ticket& ticket);
@@ -78,7 +84,8 @@ class AsyncQueue {
   Stats stats() const;
 
  private:
-  Ticket add(Direction direction, const File& file, int64_t offset, std::byte* data, int64_t bytes);
+  Ticket add(Direction direction, const File& file, int64_t offset, std::span<std::byte> data,
+             Priority priority);
 
   Options options_;
   std::unique_ptr<BlockQueue> blocks_;

@@ -5,11 +5,12 @@
 
 namespace aleph::io {
 
-void BlockQueue::add(std::vector<Block> blocks) {
+void BlockQueue::add(std::vector<Block> blocks, Priority priority) {
   {
     std::lock_guard lock(mutex_);
     if (open_requests_++ == 0) busy_.restart();
-    for (Block& block : blocks) waiting_.push_back(std::move(block));
+    std::deque<Block>& waiting = waiting_[static_cast<size_t>(priority)];
+    for (Block& block : blocks) waiting.push_back(std::move(block));
   }
   if (blocks.size() > 1)
     added_.notify_all();
@@ -18,15 +19,22 @@ void BlockQueue::add(std::vector<Block> blocks) {
 }
 
 std::optional<Block> BlockQueue::pop() {
-  if (waiting_.empty()) return std::nullopt;
-  std::optional<Block> block(std::move(waiting_.front()));
-  waiting_.pop_front();
-  return block;
+  for (std::deque<Block>& waiting : waiting_) {
+    if (waiting.empty()) continue;
+    std::optional<Block> block(std::move(waiting.front()));
+    waiting.pop_front();
+    return block;
+  }
+  return std::nullopt;
+}
+
+bool BlockQueue::empty() const {
+  return std::all_of(waiting_.begin(), waiting_.end(), [](const auto& waiting) { return waiting.empty(); });
 }
 
 std::optional<Block> BlockQueue::next() {
   std::unique_lock lock(mutex_);
-  added_.wait(lock, [&] { return stopped_ || !waiting_.empty(); });
+  added_.wait(lock, [&] { return stopped_ || !empty(); });
   return pop();
 }
 

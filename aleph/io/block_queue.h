@@ -1,6 +1,7 @@
 // What stands between the callers of AsyncQueue and the backend that moves the bytes.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
@@ -37,7 +38,7 @@ struct Block {
 /// Blocks waiting for the backend, and the completion of requests. Thread-safe.
 class BlockQueue {
  public:
-  void add(std::vector<Block> blocks);
+  void add(std::vector<Block> blocks, Priority priority = Priority::kNormal);
   /// The next block; waits for one, and returns nothing only after stop.
   std::optional<Block> next();
   /// The next block, or nothing.
@@ -56,12 +57,13 @@ class BlockQueue {
   AsyncQueue::Stats stats() const;
 
  private:
+  bool empty() const;          // requires mutex_
   std::optional<Block> pop();  // requires mutex_
 
   mutable std::mutex mutex_;
   std::condition_variable added_;
   std::condition_variable finished_;
-  std::deque<Block> waiting_;                     // guarded by mutex_
+  std::array<std::deque<Block>, 2> waiting_;      // by priority; guarded by mutex_
   int64_t open_requests_ = 0;                     // guarded by mutex_
   Stopwatch busy_;                                // since open_requests_ left 0; guarded by mutex_
   bool stopped_ = false;                          // guarded by mutex_

@@ -34,11 +34,16 @@ std::string describe_plan(const zero::Plan& plan) {
 
 }  // namespace
 
+bool updates_in_backward(const TrainConfig& config) {
+  return config.grad_clip == 0 && config.dtype != DType::kF16;
+}
+
 zero::EngineOptions engine_options(const PlacementRequest& request) {
   zero::EngineOptions options{.dtype = request.config.dtype,
                               .accumulation = request.batch.gradient_accumulation,
                               .decay_all = request.config.optimizer.decay_all,
-                              .seed = request.config.seed};
+                              .seed = request.config.seed,
+                              .update_in_backward = updates_in_backward(request.config)};
   if (request.config.placement.sub_group_elements)
     options.placement.update_chunk_elements =
         std::min(options.placement.update_chunk_elements, *request.config.placement.sub_group_elements);

@@ -17,6 +17,8 @@ struct PlacementRequest {
   int64_t data_bytes = 0;  ///< of host memory that the tokens take
 };
 
+/// Whether nothing that is known only after backward decides about updates: no clipping, no loss scaling.
+bool updates_in_backward(const TrainConfig& config);
 zero::EngineOptions engine_options(const PlacementRequest& request);
 /// Says in one line where everything lives and the peaks that were planned. Throws zero::PlanError where
 /// nothing fits the budgets, after a table of what is needed.

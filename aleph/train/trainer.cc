@@ -44,7 +44,7 @@ class Trainer {
   zero::LossSum backward();
   void update(StepRecord& record);
   void check_finite(const zero::GradientNorm& norm) const;
-  void apply(double gradient_scale, double learning_rate);
+  zero::UpdateOptions update_options(double gradient_scale) const;
 
   bool every(int64_t steps) const { return steps > 0 && state_.step % steps == 0; }
   bool done() const { return state_.step >= data_.total_steps(); }
@@ -178,6 +178,8 @@ zero::LossSum Trainer::backward() {
     Stopwatch watch;
     data_.loader().fill(state_.step, i, ranks.rank(), rows_);
     totals_.times.data += watch.seconds();
+    if (updates_in_backward(config_) && i + 1 == batch_.gradient_accumulation)
+      engine_->begin_update(update_options(1));
     const zero::LossSum part = engine_->backward(
         {.ids = rows_, .targets = {}, .rows = batch_.micro_batch, .seq = config_.data.seq_len}, i,
         state_.step * batch_.gradient_accumulation + i, static_cast<float>(state_.scaler.scale()));
@@ -194,7 +196,6 @@ void Trainer::update(StepRecord& record) {
   const zero::GradientNorm norm = engine_->gradient_norm(static_cast<float>(scale));
   totals_.times.norm += watch.restart();
   record.grad_norm = norm.norm;
-  record.learning_rate = schedule_.learning_rate(state_.updates + 1);
   double unscale = 1;
   if (config_.dtype == DType::kF16) {
     const optim::ScaledStep scaled = state_.scaler.finish_step(norm.non_finite > 0);
@@ -204,10 +205,15 @@ void Trainer::update(StepRecord& record) {
   } else {
     check_finite(norm);
   }
+  const zero::UpdateOptions options = update_options(unscale * clip_factor(norm.norm, config_.grad_clip));
+  record.learning_rate = options.learning_rate;
   if (record.skipped)
     engine_->skip_update();
+  else if (updates_in_backward(config_))
+    engine_->end_update();
   else
-    apply(unscale * clip_factor(norm.norm, config_.grad_clip), record.learning_rate);
+    engine_->update(options);
+  if (!record.skipped) ++state_.updates;
   totals_.times.update += watch.seconds();
 }
 
@@ -219,13 +225,14 @@ void Trainer::check_finite(const zero::GradientNorm& norm) const {
       "finite gradients; a lower --lr, a longer --warmup, a smaller --grad-clip or --dtype fp32 may help");
 }
 
-void Trainer::apply(double gradient_scale, double learning_rate) {
-  ++state_.updates;
-  engine_->update({.step = state_.updates,
-                   .learning_rate = learning_rate,
-                   .weight_decay = config_.optimizer.weight_decay,
-                   .gradient_scale = static_cast<float>(gradient_scale),
-                   .betas = schedule_.betas(state_.updates)});
+/// Of the update that comes next.
+zero::UpdateOptions Trainer::update_options(double gradient_scale) const {
+  const int64_t step = state_.updates + 1;
+  return {.step = step,
+          .learning_rate = schedule_.learning_rate(step),
+          .weight_decay = config_.optimizer.weight_decay,
+          .gradient_scale = static_cast<float>(gradient_scale),
+          .betas = schedule_.betas(step)};
 }
 
 void Trainer::evaluate_now() {

@@ -27,7 +27,7 @@ class ActivationStore {
   /// Returns when a block's values are back in their variables.
   void restore(int block);
 
-  const HomeStats* stats() const { return home_ ? &home_->stats() : nullptr; }
+  HomeStats stats() const { return home_ ? home_->stats() : HomeStats{}; }
 
  private:
   struct Away {

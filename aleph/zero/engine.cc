@@ -95,6 +95,7 @@ struct EngineState {
                                   : home(o.placement.activations, StateKind::kActivations)) {
     for (const auto& block : model.blocks()) block_parameters.push_back(block->parameters());
     parameters.follow(optimizer);
+    gradients.notify([this](int unit) { optimizer.release(unit); });
   }
 
   std::unique_ptr<Home> home(MemoryTier tier, StateKind kind) const {
@@ -110,6 +111,8 @@ struct EngineState {
   ShardedParameterStore::Use use(size_t i) const { return units.units_of(block_parameters[i]); }
   std::vector<ShardedParameterStore::Use> training_schedule();
   std::vector<ShardedParameterStore::Use> evaluation_schedule() const;
+  std::vector<int> forward_order() const;
+  void begin_announced_update();
 
   EngineContext context;
   nn::Model& model;
@@ -121,6 +124,7 @@ struct EngineState {
   ActivationStore activations;
   std::vector<std::vector<Parameter*>> block_parameters;
   StepTimes times;
+  std::optional<UpdateOptions> next_update;  // begins in the next backward pass
 };
 
 std::vector<ShardedParameterStore::Use> EngineState::training_schedule() {
@@ -136,6 +140,28 @@ std::vector<ShardedParameterStore::Use> EngineState::evaluation_schedule() const
   std::vector<ShardedParameterStore::Use> uses;
   for (size_t i = 0; i < num_blocks(); ++i) uses.push_back(use(i));
   return uses;
+}
+
+/// Units in the order in which a forward pass first needs them. Their gradients are complete in the reverse
+/// order.
+std::vector<int> EngineState::forward_order() const {
+  std::vector<int> order;
+  for (const ShardedParameterStore::Use& use : evaluation_schedule()) {
+    for (const int unit : use) {
+      if (std::find(order.begin(), order.end(), unit) == order.end()) order.push_back(unit);
+    }
+  }
+  return order;
+}
+
+/// The forward pass is over: all shards have been updated, and from here on each is read once more before its
+/// gradient is complete.
+void EngineState::begin_announced_update() {
+  if (!next_update) return;
+  std::vector<int> order = forward_order();
+  std::reverse(order.begin(), order.end());
+  optimizer.start(*next_update, order);
+  next_update.reset();
 }
 
 namespace {
@@ -159,6 +185,7 @@ class TrainingPass {
     const double update_seconds = state_.optimizer.seconds() - update_before;
     state_.times.update += update_seconds;
     state_.times.forward += watch.restart() - update_seconds;
+    state_.begin_announced_update();
     head();
     for (size_t i = state_.num_blocks() - 1; i-- > 0;) backward(i);
     state_.parameters.end();
@@ -277,8 +304,18 @@ GradientNorm Engine::gradient_norm(float loss_scale) {
   return result;
 }
 
+void Engine::begin_update(const UpdateOptions& options) {
+  ALEPH_CHECK(state_->options.update_in_backward, "an update before its norm is known");
+  state_->next_update = options;
+}
+
+void Engine::end_update() { state_->gradients.end_step(); }
+
 void Engine::update(const UpdateOptions& options) {
-  state_->optimizer.start(options);
+  state_->gradients.settle();
+  const std::vector<int> order = state_->forward_order();
+  state_->optimizer.start(options, order);
+  for (const int unit : order) state_->optimizer.release(unit);
   state_->gradients.end_step();
 }
 
@@ -345,7 +382,7 @@ std::array<HomeStats, kStateKinds> Engine::io_stats() const {
   put(StateKind::kParameters, state_->parameters.home().stats());
   put(StateKind::kGradients, state_->gradients.home().stats());
   put(StateKind::kOptimizer, state_->optimizer.home().stats());
-  if (const HomeStats* stats = state_->activations.stats()) put(StateKind::kActivations, *stats);
+  put(StateKind::kActivations, state_->activations.stats());
   return all;
 }
 

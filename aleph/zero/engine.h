@@ -34,6 +34,9 @@ struct EngineOptions {
   int64_t accumulation = 1;   ///< micro-batches per optimizer step
   bool decay_all = false;     ///< weight decay on every parameter, not only matrices
   uint64_t seed = 0;          ///< of dropout
+  /// Updates need nothing that is known only after backward (no norm to clip by, no overflow to skip for):
+  /// steps end with Engine::begin_update and end_update instead of update.
+  bool update_in_backward = false;
 };
 
 /// Everything a rank computes with. All outlive the engine.
@@ -100,10 +103,15 @@ class Engine {
   LossSum backward(const MicroBatch& batch, int64_t index, int64_t global_micro_step, float loss_scale);
   /// Norm over what backward accumulated in this step, in units of the scaled loss divided by `loss_scale`.
   GradientNorm gradient_norm(float loss_scale);
-  /// One update of every parameter; ends the step. It may still be under way when this returns: a unit is
-  /// updated just before it is next needed, so that reading and writing states hides behind the forward pass
-  /// that follows.
+  /// After backward: one update of every parameter; ends the step.
   void update(const UpdateOptions& options);
+  /// Instead, with update_in_backward: begin_update before the last backward of a step, end_update after it.
+  /// Each unit is updated as soon as its gradient is complete.
+  ///
+  /// Either way the update may still be under way when the step ends: with states on NVMe it runs beside the
+  /// passes, and a unit is waited for when it is next needed.
+  void begin_update(const UpdateOptions& options);
+  void end_update();
   /// Forgets the gradients of this step (an overflow); ends the step.
   void skip_update();
 

@@ -26,7 +26,7 @@ void GradientStore::expect(const Unit& unit) {
   if (slot.arrived == 0 || home_->address(slot.region) != nullptr || slot.previous) return;
   const bool being_written = std::any_of(writes_.begin(), writes_.end(),
                                          [&](const Write& write) { return write.unit == unit.index; });
-  if (being_written) finish_writes(0);
+  if (being_written) finish_writes();
   const Shape shard{unit.shard_elements(context_.communicator.size())};
   slot.previous = Tensor(context_.device.memory(), shard, DType::kF32, MemoryTag::kGradients);
   slot.previous_ticket = home_->read(slot.region, 0, bytes_of(slot.previous.view()));
@@ -45,12 +45,24 @@ void GradientStore::add(const Unit& unit, Tensor gradient) {
     slot.previous = Tensor();
   }
   ++slot.arrived;
-  if (slot.arrived == unit.uses * accumulation_) {
+  if (complete(unit.index)) {
     const TensorView sum =
         in_memory ? TensorView(home_->address(slot.region), own.shape(), DType::kF32) : own;
     slot.square_sum = kernels::sum_of_squares(context_.device, sum);
   }
-  if (!in_memory) add_to_file(unit, slot, std::move(gradient));
+  if (in_memory)
+    tell(unit.index);
+  else
+    add_to_file(unit, slot, std::move(gradient));
+}
+
+bool GradientStore::complete(int unit) const {
+  const auto index = static_cast<size_t>(unit);
+  return slots_[index].arrived == context_.units.units()[index].uses * accumulation_;
+}
+
+void GradientStore::tell(int unit) const {
+  if (at_home_ && complete(unit)) at_home_(unit);
 }
 
 TensorView GradientStore::shard(const Unit& unit, const TensorView& whole) const {
@@ -69,16 +81,18 @@ void GradientStore::add_in_memory(Slot& slot, const TensorView& own) {
 
 /// One write is under way while the next unit computes its gradient.
 void GradientStore::add_to_file(const Unit& unit, Slot& slot, Tensor gradient) {
-  finish_writes(0);
+  finish_writes();
   const TensorView own = shard(unit, gradient.view());
   const Ticket ticket = home_->write(slot.region, 0, bytes_of(own));
   writes_.push_back({.unit = unit.index, .gradient = std::move(gradient), .ticket = ticket});
 }
 
-void GradientStore::finish_writes(size_t keep) {
-  while (writes_.size() > keep) {
+void GradientStore::finish_writes() {
+  while (!writes_.empty()) {
     home_->wait(writes_.front().ticket);
+    const int unit = writes_.front().unit;
     writes_.pop_front();
+    tell(unit);
   }
 }
 
@@ -115,7 +129,7 @@ std::string GradientStore::first_non_finite() {
   return {};
 }
 
-void GradientStore::settle() { finish_writes(0); }
+void GradientStore::settle() { finish_writes(); }
 
 void GradientStore::end_step() {
   settle();

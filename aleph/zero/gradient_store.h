@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -25,6 +26,9 @@ class GradientStore final : public GradientReceiver {
   };
   /// `accumulation`: micro-batches per step.
   GradientStore(const Context& context, std::unique_ptr<Home> home, int64_t accumulation);
+
+  /// `listener(unit)` is called whenever the sum of a step is complete and at home.
+  void notify(std::function<void(int unit)> listener) { at_home_ = std::move(listener); }
 
   void expect(const Unit& unit) override;
   void add(const Unit& unit, Tensor gradient) override;
@@ -58,13 +62,16 @@ class GradientStore final : public GradientReceiver {
   TensorView shard(const Unit& unit, const TensorView& whole) const;
   void add_in_memory(Slot& slot, const TensorView& own);
   void add_to_file(const Unit& unit, Slot& slot, Tensor gradient);
-  void finish_writes(size_t keep);
+  void finish_writes();
+  bool complete(int unit) const;
+  void tell(int unit) const;
 
   Context context_;
   std::unique_ptr<Home> home_;
   int64_t accumulation_;
   std::vector<Slot> slots_;
   std::deque<Write> writes_;
+  std::function<void(int unit)> at_home_;
 };
 
 }  // namespace aleph::zero

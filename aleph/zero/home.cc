@@ -42,29 +42,23 @@ class MemoryHome final : public Home {
     return {.bytes = rounded, .index = static_cast<int>(buffers_.size()) - 1};
   }
 
-  Ticket read(const Region& region, int64_t offset, std::span<std::byte> data) override {
-    check_range(region, offset, data.size());
-    stats_.read_bytes += static_cast<int64_t>(data.size());
-    return copy(address(region) + offset, data.data(), data.size());
-  }
-
-  Ticket write(const Region& region, int64_t offset, std::span<const std::byte> data) override {
-    check_range(region, offset, data.size());
-    stats_.written_bytes += static_cast<int64_t>(data.size());
-    return copy(data.data(), address(region) + offset, data.size());
-  }
-
-  void wait(const Ticket& ticket) override {
-    const Stopwatch watch;
-    ticket.event.wait();
-    stats_.stall_seconds += watch.seconds();
-  }
-
   std::byte* address(const Region& region) override {
     return buffers_[static_cast<size_t>(region.index)].data();
   }
 
+  void finish(const Ticket& ticket) override { ticket.event.wait(); }
+  bool done(const Ticket& ticket) const override { return ticket.event.done(); }
+
  private:
+  Ticket start_read(const Region& region, int64_t offset, std::span<std::byte> data,
+                    io::Priority /*priority*/) override {
+    return copy(address(region) + offset, data.data(), data.size());
+  }
+  Ticket start_write(const Region& region, int64_t offset, std::span<const std::byte> data,
+                     io::Priority /*priority*/) override {
+    return copy(data.data(), address(region) + offset, data.size());
+  }
+
   MemoryPool& pool() { return tier_ == MemoryTier::kDevice ? device_.memory() : device_.host_memory(); }
 
   Ticket copy(const std::byte* from, std::byte* to, size_t bytes) {
@@ -112,57 +106,53 @@ class NvmeHome final : public Home {
     return region;
   }
 
-  Ticket read(const Region& region, int64_t offset, std::span<std::byte> data) override {
-    stats_.read_bytes += static_cast<int64_t>(data.size());
-    Ticket ticket;
-    for_each_stripe(region, offset, static_cast<int64_t>(data.size()), [&](const Stripe& stripe) {
-      ticket.transfers.push_back(context_.swap->queue().read(
-          *stripe.file, stripe.file_offset,
-          data.subspan(static_cast<size_t>(stripe.data_offset), static_cast<size_t>(stripe.bytes))));
-    });
-    return ticket;
-  }
-
-  Ticket write(const Region& region, int64_t offset, std::span<const std::byte> data) override {
-    stats_.written_bytes += static_cast<int64_t>(data.size());
-    Ticket ticket;
-    for_each_stripe(region, offset, static_cast<int64_t>(data.size()), [&](const Stripe& stripe) {
-      ticket.transfers.push_back(context_.swap->queue().write(
-          *stripe.file, stripe.file_offset,
-          data.subspan(static_cast<size_t>(stripe.data_offset), static_cast<size_t>(stripe.bytes))));
-    });
-    return ticket;
-  }
-
-  void wait(const Ticket& ticket) override {
-    const Stopwatch watch;
-    for (const io::Ticket& transfer : ticket.transfers) context_.swap->queue().wait(transfer);
-    stats_.stall_seconds += watch.seconds();
-  }
-
   std::byte* address(const Region& /*region*/) override { return nullptr; }
 
+  void finish(const Ticket& ticket) override {
+    for (const io::Ticket& transfer : ticket.transfers) context_.swap->queue().wait(transfer);
+  }
+
+  bool done(const Ticket& ticket) const override {
+    return std::all_of(ticket.transfers.begin(), ticket.transfers.end(),
+                       [&](const io::Ticket& transfer) { return context_.swap->queue().done(transfer); });
+  }
+
  private:
-  struct Stripe {
-    const io::File* file;
-    int64_t file_offset, data_offset, bytes;
-  };
+  Ticket start_read(const Region& region, int64_t offset, std::span<std::byte> data,
+                    io::Priority priority) override {
+    Ticket ticket;
+    for_each_stripe(region, offset, data, [&](const io::File& file, int64_t at, std::span<std::byte> part) {
+      ticket.transfers.push_back(context_.swap->queue().read(file, at, part, priority));
+    });
+    return ticket;
+  }
+
+  Ticket start_write(const Region& region, int64_t offset, std::span<const std::byte> data,
+                     io::Priority priority) override {
+    Ticket ticket;
+    for_each_stripe(region, offset, data,
+                    [&](const io::File& file, int64_t at, std::span<const std::byte> part) {
+                      ticket.transfers.push_back(context_.swap->queue().write(file, at, part, priority));
+                    });
+    return ticket;
+  }
 
   int64_t stripe_bytes() const { return context_.swap->options().block_bytes; }
   int64_t row_bytes() const { return stripe_bytes() * static_cast<int64_t>(files_.size()); }
 
-  template <typename Body>
-  void for_each_stripe(const Region& region, int64_t offset, int64_t bytes, const Body& body) {
-    check_range(region, offset, static_cast<size_t>(bytes));
+  /// Calls `body(file, offset, part)` for each part of `data` that lies in one stripe.
+  template <typename Bytes, typename Body>
+  void for_each_stripe(const Region& region, int64_t offset, Bytes data, const Body& body) {
+    const auto bytes = static_cast<int64_t>(data.size());
     if (context_.device.meta()) return;
-    if (files_.size() == 1) return body({&files_[0], region.offset + offset, 0, bytes});
+    if (files_.size() == 1) return body(files_[0], region.offset + offset, data);
+    const auto drives = static_cast<int64_t>(files_.size());
     for (int64_t done = 0; done < bytes;) {
       const int64_t logical = region.offset + offset + done;
       const int64_t stripe = logical / stripe_bytes(), inside = logical % stripe_bytes();
       const int64_t part = std::min(bytes - done, stripe_bytes() - inside);
-      const auto drives = static_cast<int64_t>(files_.size());
-      body({&files_[static_cast<size_t>(stripe % drives)], stripe / drives * stripe_bytes() + inside, done,
-            part});
+      body(files_[static_cast<size_t>(stripe % drives)], stripe / drives * stripe_bytes() + inside,
+           data.subspan(static_cast<size_t>(done), static_cast<size_t>(part)));
       done += part;
     }
   }
@@ -187,6 +177,41 @@ MemoryTag memory_tag(StateKind kind) {
   constexpr std::array<MemoryTag, kStateKinds> tags = {MemoryTag::kParameters, MemoryTag::kGradients,
                                                        MemoryTag::kOptimizer, MemoryTag::kActivations};
   return tags.at(static_cast<size_t>(kind));
+}
+
+Ticket Home::read(const Region& region, int64_t offset, std::span<std::byte> data, io::Priority priority) {
+  check_range(region, offset, data.size());
+  {
+    std::lock_guard lock(mutex_);
+    stats_.read_bytes += static_cast<int64_t>(data.size());
+  }
+  return start_read(region, offset, data, priority);
+}
+
+Ticket Home::write(const Region& region, int64_t offset, std::span<const std::byte> data,
+                   io::Priority priority) {
+  check_range(region, offset, data.size());
+  {
+    std::lock_guard lock(mutex_);
+    stats_.written_bytes += static_cast<int64_t>(data.size());
+  }
+  return start_write(region, offset, data, priority);
+}
+
+void Home::wait(const Ticket& ticket) {
+  const Stopwatch watch;
+  finish(ticket);
+  add_stall(watch.seconds());
+}
+
+void Home::add_stall(double seconds) {
+  std::lock_guard lock(mutex_);
+  stats_.stall_seconds += seconds;
+}
+
+HomeStats Home::stats() const {
+  std::lock_guard lock(mutex_);
+  return stats_;
 }
 
 std::unique_ptr<Home> make_home(const HomeContext& context, MemoryTier tier, StateKind kind) {

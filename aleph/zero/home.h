@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
@@ -40,7 +41,7 @@ struct HomeStats {
   double stall_seconds = 0;
 };
 
-/// Not thread-safe: used by the thread that trains.
+/// Reserved by one thread; moves may be made by several.
 class Home {
  public:
   virtual ~Home() = default;
@@ -48,18 +49,32 @@ class Home {
 
   /// A region of at least `bytes`, all zero. Throws Error when the tier has no room.
   virtual Region reserve(int64_t bytes) = 0;
-  /// Moves bytes; offsets and sizes are multiples of 4096 on NVMe. Memory must stay until wait().
-  virtual Ticket read(const Region& region, int64_t offset, std::span<std::byte> data) = 0;
-  virtual Ticket write(const Region& region, int64_t offset, std::span<const std::byte> data) = 0;
-  /// Blocks until the move is done and counts the time as stall. Rethrows its failure.
-  virtual void wait(const Ticket& ticket) = 0;
   /// The memory itself where kernels can compute on it in place, else null.
   virtual std::byte* address(const Region& region) = 0;
 
-  const HomeStats& stats() const { return stats_; }
+  /// Moves bytes; offsets and sizes are multiples of 4096 on NVMe. Memory must stay until the move is done.
+  Ticket read(const Region& region, int64_t offset, std::span<std::byte> data,
+              io::Priority priority = io::Priority::kNormal);
+  Ticket write(const Region& region, int64_t offset, std::span<const std::byte> data,
+               io::Priority priority = io::Priority::kNormal);
+  /// Blocks until the move is done. Rethrows its failure.
+  virtual void finish(const Ticket& ticket) = 0;
+  virtual bool done(const Ticket& ticket) const = 0;
+  /// finish, counted as time that computation stood still.
+  void wait(const Ticket& ticket);
+  void add_stall(double seconds);
+
+  HomeStats stats() const;
 
  protected:
-  HomeStats stats_;
+  virtual Ticket start_read(const Region& region, int64_t offset, std::span<std::byte> data,
+                            io::Priority priority) = 0;
+  virtual Ticket start_write(const Region& region, int64_t offset, std::span<const std::byte> data,
+                             io::Priority priority) = 0;
+
+ private:
+  mutable std::mutex mutex_;
+  HomeStats stats_;  // guarded by mutex_
 };
 
 /// The swap files of one run on one or several drives. Removed at the end; those that a killed run left are

@@ -1,6 +1,7 @@
 #include "aleph/zero/optimizer_pipeline.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "aleph/base/clock.h"
@@ -40,11 +41,18 @@ std::vector<ShardArray> OptimizerPipeline::state_arrays(int unit, Access access)
 }
 
 std::vector<Chunk> OptimizerPipeline::chunks() const {
+  std::vector<int> all(context_.units.units().size());
+  std::iota(all.begin(), all.end(), 0);
+  return chunks(all);
+}
+
+std::vector<Chunk> OptimizerPipeline::chunks(std::span<const int> order) const {
   std::vector<Chunk> all;
-  for (const Unit& unit : context_.units.units()) {
-    const int64_t shard = unit.shard_elements(context_.communicator.size());
+  for (const int unit : order) {
+    const int64_t shard =
+        context_.units.units()[static_cast<size_t>(unit)].shard_elements(context_.communicator.size());
     for (int64_t begin = 0; begin < shard; begin += options_.chunk_elements) {
-      all.push_back({unit.index, begin, std::min(options_.chunk_elements, shard - begin)});
+      all.push_back({unit, begin, std::min(options_.chunk_elements, shard - begin)});
     }
   }
   return all;
@@ -63,14 +71,18 @@ std::vector<OptimizerPipeline::PiecePart> OptimizerPipeline::parts_of(const Chun
   return parts;
 }
 
-void OptimizerPipeline::start(const UpdateOptions& options) {
-  ALEPH_CHECK(stream_ == nullptr, "an update is under way");
-  const Stopwatch watch;
-  context_.gradients.settle();
+bool OptimizerPipeline::on_drive() const {
+  return !context_.device.meta() &&
+         (home_->tier() == MemoryTier::kNvme || context_.parameters.home().tier() == MemoryTier::kNvme);
+}
+
+void OptimizerPipeline::start(const UpdateOptions& options, std::span<const int> order) {
+  ALEPH_CHECK(run_ == nullptr, "an update is under way");
   update_ = options;
   const auto arrays = [this](int unit) {
     std::vector<ShardArray> all = state_arrays(unit, Access::kReadWrite);
-    all.push_back({&context_.gradients.home(), context_.gradients.region(unit), DType::kF32, Access::kRead});
+    const GradientStore& gradients = context_.gradients;
+    all.push_back({&context_.gradients.home(), gradients.region(unit), DType::kF32, Access::kReadLate});
     if (separate_master()) all.push_back(copy_16bit(unit));
     return all;
   };
@@ -79,9 +91,14 @@ void OptimizerPipeline::start(const UpdateOptions& options) {
     if (separate_master()) kernels::zero(context_.device, views.back());
     for (const PiecePart& part : parts_of(chunk)) update_part(part, views);
   };
-  stream_ = std::make_unique<ShardStream>(
-      context_.device, ShardStreamArgs{.chunks = chunks(), .arrays = arrays, .body = body});
-  seconds_ += watch.seconds();
+  if (on_drive() && worker_ == nullptr) worker_ = std::make_unique<Worker>();
+  run_ = std::make_unique<UpdateRun>(context_.device,
+                                     ShardStreamArgs{.chunks = chunks(order), .arrays = arrays, .body = body},
+                                     context_.units.units().size(), worker_.get());
+}
+
+void OptimizerPipeline::release(int unit) {
+  if (run_ != nullptr) run_->release(unit);
 }
 
 void OptimizerPipeline::update_part(const PiecePart& part, std::span<const TensorView> views) const {
@@ -101,26 +118,25 @@ void OptimizerPipeline::update_part(const PiecePart& part, std::span<const Tenso
                         .betas = update_.betas});
 }
 
-void OptimizerPipeline::advance(int unit) {
-  if (stream_ == nullptr) return;
-  const Stopwatch watch;
-  stream_->advance(unit);
-  seconds_ += watch.seconds();
-}
+bool OptimizerPipeline::settled(int unit) const { return run_ == nullptr || run_->is_settled(unit); }
 
 void OptimizerPipeline::settle(int unit) {
-  if (stream_ == nullptr) return;
-  const Stopwatch watch;
-  stream_->settle(unit);
-  seconds_ += watch.seconds();
+  if (settled(unit)) return;
+  wait([&] { run_->settle(unit); });
 }
 
 void OptimizerPipeline::finish() {
-  if (stream_ == nullptr) return;
+  if (run_ == nullptr) return;
+  wait([&] { run_->finish(); });
+  run_.reset();
+}
+
+template <typename Body>
+void OptimizerPipeline::wait(const Body& body) {
   const Stopwatch watch;
-  stream_->finish();
-  stream_.reset();
+  body();
   seconds_ += watch.seconds();
+  if (worker_ != nullptr) home_->add_stall(watch.seconds());
 }
 
 void OptimizerPipeline::load(const ParameterSource& source) {

@@ -12,7 +12,7 @@
 #include "aleph/zero/engine.h"
 #include "aleph/zero/gradient_store.h"
 #include "aleph/zero/parameter_store.h"
-#include "aleph/zero/shard_stream.h"
+#include "aleph/zero/update_run.h"
 
 namespace aleph::zero {
 
@@ -34,13 +34,17 @@ class OptimizerPipeline final : public PendingUpdates {
   /// the parameter shards are the master weights.
   OptimizerPipeline(const Context& context, std::unique_ptr<Home> home, const Options& options);
 
-  /// Begins an update: reading starts at once; each unit is computed when it is next needed, or in finish().
-  void start(const UpdateOptions& options);
-  void advance(int unit) override;
+  /// Begins an update; states are read from now on. A unit is computed once released; `order` is that in
+  /// which units will be.
+  void start(const UpdateOptions& options, std::span<const int> order);
+  /// The gradient of `unit` is at home.
+  void release(int unit);
+  bool under_way() const { return run_ != nullptr; }
+  bool settled(int unit) const override;
   void settle(int unit) override;
   /// Completes the update and gives its buffers back.
   void finish();
-  /// Seconds spent in updates since construction, waiting included.
+  /// Seconds that the thread that trains spent in updates since construction, waiting included.
   double seconds() const { return seconds_; }
 
   /// Sets master weights and parameter shards from whole units; moments keep their values.
@@ -65,7 +69,11 @@ class OptimizerPipeline final : public PendingUpdates {
 
   bool separate_master() const { return context_.parameters.dtype() != DType::kF32; }
   size_t num_states() const { return context_.rule.state_names().size(); }
+  template <typename Body>
+  void wait(const Body& body);
+  bool on_drive() const;
   std::vector<Chunk> chunks() const;
+  std::vector<Chunk> chunks(std::span<const int> order) const;
   ShardArray master(int unit, Access access) const;
   ShardArray copy_16bit(int unit) const;
   std::vector<ShardArray> state_arrays(int unit, Access access) const;
@@ -76,10 +84,11 @@ class OptimizerPipeline final : public PendingUpdates {
   Context context_;
   std::unique_ptr<Home> home_;
   Options options_;
-  UpdateOptions update_;                 // of the stream
-  std::unique_ptr<ShardStream> stream_;  // the update under way
-  double seconds_ = 0;
   std::vector<std::vector<Region>> regions_;  // per unit: master where separate, then the states
+  double seconds_ = 0;
+  UpdateOptions update_;            // of the run
+  std::unique_ptr<Worker> worker_;  // that runs updates beside the passes
+  std::unique_ptr<UpdateRun> run_;  // the update under way
 };
 
 }  // namespace aleph::zero

@@ -73,10 +73,7 @@ bool ShardedParameterStore::in_place() const {
 void ShardedParameterStore::start_gather(int unit) {
   Slot& slot = slots_[static_cast<size_t>(unit)];
   if (slot.gathering || slot.ready) return;
-  if (updates_ != nullptr) {
-    updates_->advance(unit);
-    updates_->settle(unit);
-  }
+  if (updates_ != nullptr) updates_->settle(unit);
   if (in_place()) return;
   const Unit& shape = context_.units.units()[static_cast<size_t>(unit)];
   slot.gathered = Tensor(context_.device.memory(), {shape.elements}, dtype_, MemoryTag::kParameters);
@@ -114,13 +111,10 @@ bool ShardedParameterStore::used_soon(int unit) const {
 
 void ShardedParameterStore::prefetch() {
   const size_t horizon = std::min(schedule_.size(), next_use_ + static_cast<size_t>(prefetch_));
-  if (updates_ != nullptr && horizon < schedule_.size()) {
-    // One use further than values are gathered: what the update writes is at home when its turn to be read
-    // comes.
-    for (const int unit : schedule_[horizon]) updates_->advance(unit);
-  }
   for (size_t use = next_use_; use < horizon; ++use) {
-    for (const int unit : schedule_[use]) start_gather(unit);
+    for (const int unit : schedule_[use]) {
+      if (settled(unit)) start_gather(unit);
+    }
   }
 }
 

@@ -22,14 +22,13 @@ class GradientReceiver {
   virtual void add(const Unit& unit, Tensor gradient) = 0;
 };
 
-/// Updates of the shards that may still be under way when the next step begins: each unit's is made just
-/// before the unit is needed.
+/// An update of the shards that may still be under way when the next step begins.
 class PendingUpdates {
  public:
   virtual ~PendingUpdates() = default;
-  /// Updates the shards of all units up to and including `unit`.
-  virtual void advance(int unit) = 0;
-  /// Returns when the updated shard of `unit` is at home.
+  /// Whether the updated shard of `unit` is at home.
+  virtual bool settled(int unit) const = 0;
+  /// Blocks until it is.
   virtual void settle(int unit) = 0;
 };
 
@@ -77,6 +76,7 @@ class ShardedParameterStore final : public autograd::ParameterStore {
   void finish_gather(int unit);
   void release(int unit);
   bool used_soon(int unit) const;
+  bool settled(int unit) const { return updates_ == nullptr || updates_->settled(unit); }
   void prefetch();
   TensorView unit_values(int unit);
   void bind(autograd::Parameter& parameter, autograd::PinMode mode);

@@ -35,15 +35,23 @@ TierPeak peak_of(const MemoryLedger& ledger) {
   return peak;
 }
 
+/// The second micro-batch of a step needs most; those after it are like it.
+int64_t planned_accumulation(const PlanRequest& request) {
+  return std::min<int64_t>(2, request.options.accumulation);
+}
+
 void run_step(Engine& engine, const PlanRequest& request) {
   engine.load_parameters([](const autograd::Parameter&, const TensorView&) {});
   const MicroBatch batch{.rows = request.rows, .seq = request.seq};
-  for (int64_t index = 0; index < std::min<int64_t>(2, request.options.accumulation); ++index) {
+  const bool in_backward = request.options.update_in_backward;
+  const int64_t micro_batches = planned_accumulation(request);
+  for (int64_t index = 0; index < micro_batches; ++index) {
+    if (in_backward && index + 1 == micro_batches) engine.begin_update({});
     engine.backward(batch, index, index, 1);
   }
   (void)engine.gradient_norm(1);
-  engine.update({});
-  engine.backward(batch, 0, 0, 1);  // the update runs in this forward pass
+  in_backward ? engine.end_update() : engine.update({});
+  engine.backward(batch, 0, 0, 1);  // the update may run in this forward pass
   engine.skip_update();
   engine.evaluate(batch);
   engine.for_each_parameter([](const autograd::Parameter&, const ConstTensorView&) {});
@@ -145,6 +153,7 @@ Plan dry_run(const PlanRequest& request, const Placement& placement) {
     nn::Model model(device, request.model);
     EngineOptions options = request.options;
     options.placement = placement;
+    options.accumulation = planned_accumulation(request);
     Engine engine({.device = device, .nvme = nvme, .communicator = communicator}, model, request.rule,
                   options);
     run_step(engine, request);

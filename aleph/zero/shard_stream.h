@@ -13,7 +13,8 @@
 
 namespace aleph::zero {
 
-enum class Access : uint8_t { kRead, kWrite, kReadWrite };
+/// What a stream does with an array. kReadLate: read like kRead, but only once StreamGate::complete.
+enum class Access : uint8_t { kRead, kReadLate, kWrite, kReadWrite };
 
 /// One array of a shard.
 struct ShardArray {
@@ -30,30 +31,42 @@ struct Chunk {
   int64_t elements = 0;
 };
 
+/// What a stream waits for, and whom it tells, unit by unit.
+class StreamGate {
+ public:
+  virtual ~StreamGate() = default;
+  /// Whether the arrays of `unit` with access kReadLate are at home.
+  virtual bool complete(int unit) = 0;
+  /// Returns when complete(unit) may have become true. Called when nothing else is left to do.
+  virtual void await(int unit) = 0;
+  /// All of `unit` is computed and at home.
+  virtual void settled(int unit) = 0;
+};
+
 struct ShardStreamArgs {
-  std::vector<Chunk> chunks;  ///< by ascending unit
+  std::vector<Chunk> chunks;  ///< in the order of computation; those of one unit side by side
   /// The arrays of a unit, the same number and dtypes for every unit.
   std::function<std::vector<ShardArray>(int unit)> arrays;
   /// Called for every chunk in order with one view [elements] per array.
   std::function<void(const Chunk& chunk, std::span<const TensorView> views)> body;
+  StreamGate* gate = nullptr;  ///< optional; without one everything is complete
 };
 
-/// A stream that goes on as far as it is asked to, so that reading and writing hide behind what happens in
-/// between. Buffers for kInFlight chunks per staged array come from host memory (tag io_buffers).
+/// Buffers for kInFlight chunks per staged array come from host memory (tag io_buffers) when the stream is
+/// made; run() may then be called on another thread.
 class ShardStream {
  public:
-  /// Starts to read.
   ShardStream(DeviceContext& device, ShardStreamArgs args);
+  /// Returns when no transfer uses the buffers any more, also after a failure.
+  ~ShardStream();
+  ShardStream(const ShardStream&) = delete;
+  ShardStream& operator=(const ShardStream&) = delete;
 
-  /// Computes all chunks of the units up to and including `unit` that are not computed yet.
-  void advance(int unit);
-  /// Returns when what advance computed for `unit` is at home.
-  void settle(int unit);
-  /// Computes the rest and returns when everything is at home.
-  void finish();
+  /// Returns when everything is computed and at home.
+  void run();
 
  private:
-  // One is computed, the one before is written, the others are read ahead.
+  // One is computed, a few are being written, the others are read ahead.
   static constexpr size_t kInFlight = 8;
 
   struct Move {
@@ -64,24 +77,30 @@ class ShardStream {
     std::vector<Buffer> buffers;  // one per array, empty where it is used in place
     std::vector<TensorView> views;
     std::vector<Move> moves;
-    int unit = -1;  // of the chunk it holds
   };
 
-  void compute_next();
+  Slot& slot(size_t k) { return slots_[k % kInFlight]; }
+  bool complete(size_t k) const;
   void read_ahead();
   void start_read(size_t k);
+  void start_late_read(size_t k);
+  void compute_next();
   void start_write(size_t k);
+  void settle_written();
+  void settle_oldest();
   template <typename Body>
   void for_each_array(size_t k, const Body& body);
-  static void wait(Slot& slot);
+  static bool done(const Slot& slot);
+  static void finish(Slot& slot);
 
   ShardStreamArgs args_;
   std::array<Slot, kInFlight> slots_;
-  size_t computed_ = 0;  // chunks before this one are computed
-  size_t read_ = 0;      // chunks before this one are read or being read
+  // Counts of chunks, settled_ <= computed_ <= late_ <= read_: at home again, computed, read or being read
+  // with all arrays, the same without those that come late.
+  size_t settled_ = 0, computed_ = 0, late_ = 0, read_ = 0;
 };
 
-/// The whole stream at once.
+/// A whole stream, on this thread.
 void stream_shards(DeviceContext& device, ShardStreamArgs args);
 
 }  // namespace aleph::zero

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -58,6 +59,8 @@ struct RunOptions {
   bool tied = true;
   size_t drives = 1;
   int steps = 3;
+  bool in_backward = false;  // update in backward, without clipping
+  double max_norm = 1;       // 0: no clipping
 };
 
 class TestRun {
@@ -71,23 +74,26 @@ class TestRun {
                 {.placement = options.placement,
                  .dtype = options.dtype,
                  .accumulation = options.accumulation,
-                 .seed = 11}) {}
+                 .seed = 11,
+                 .update_in_backward = options.in_backward}) {}
 
   void start() { engine_.load_parameters(Engine::random_initializer(device_, 5)); }
 
   void step(int64_t index) {
+    UpdateOptions update{.step = index + 1, .learning_rate = 1e-2, .weight_decay = 0.1};
     for (int64_t micro = 0; micro < options_.accumulation; ++micro) {
       const int64_t global = index * options_.accumulation + micro;
       const std::vector<int32_t> ids = random_ids(2 * 13, static_cast<uint64_t>(global));
+      if (options_.in_backward && micro + 1 == options_.accumulation) engine_.begin_update(update);
       result_.numbers.push_back(
           engine_.backward({.ids = ids, .rows = 2, .seq = 13}, micro, global, 1).mean());
     }
     const double norm = engine_.gradient_norm(1).norm;
     result_.numbers.push_back(norm);
-    engine_.update({.step = index + 1,
-                    .learning_rate = 1e-2,
-                    .weight_decay = 0.1,
-                    .gradient_scale = norm > 1 ? static_cast<float>(1 / norm) : 1.0f});
+    if (options_.in_backward) return engine_.end_update();
+    if (options_.max_norm > 0 && norm > options_.max_norm)
+      update.gradient_scale = static_cast<float>(options_.max_norm / norm);
+    engine_.update(update);
   }
 
   RunResult finish() {
@@ -229,6 +235,70 @@ TEST(ShardStreamTest, EveryChunkIsReadUpdatedAndWrittenOnce) {
       for (const float x : views[0].span<float>()) ASSERT_EQ(x, 2 * static_cast<float>(i++));
     };
     stream_shards(device, {chunks, arrays, check});
+  }
+}
+
+TEST(ShardStreamTest, LateArraysAreReadWhenTheGateSaysSoAndUnitsAreReported) {
+  DeviceContext device({});
+  MemoryLedger nvme(MemoryTier::kNvme, 0);
+  SwapSpace swap({.directories = {swap_directory()}});
+  const auto home = make_home({device, nvme, &swap}, MemoryTier::kNvme, StateKind::kOptimizer);
+  const std::array<Region, 2> early = {home->reserve(4096), home->reserve(4096)};
+  const std::array<Region, 2> late = {home->reserve(4096), home->reserve(4096)};
+  // Opens one unit at a time, after writing what its late array has to show.
+  class Gate final : public StreamGate {
+   public:
+    Gate(Home& home, std::span<const Region> late) : home_(home), late_(late) {}
+    bool complete(int unit) override { return unit < open_; }
+    void await(int unit) override {
+      EXPECT_EQ(unit, open_);
+      Tensor values(device_.host_memory(), {1024}, DType::kF32, MemoryTag::kIoBuffers);
+      for (float& x : values.view().span<float>()) x = static_cast<float>(unit + 5);
+      home_.finish(home_.write(late_[static_cast<size_t>(unit)], 0, {values.view().raw(), 4096}));
+      ++open_;
+    }
+    void settled(int unit) override { settled_.push_back(unit); }
+    const std::vector<int>& settled_units() const { return settled_; }
+
+   private:
+    DeviceContext device_{DeviceContext::Options{}};
+    Home& home_;
+    std::span<const Region> late_;
+    int open_ = 0;
+    std::vector<int> settled_;
+  } gate(*home, late);
+  const auto arrays = [&](int unit) {
+    const auto u = static_cast<size_t>(unit);
+    return std::vector<ShardArray>{{home.get(), early[u]},
+                                   {home.get(), late[u], DType::kF32, Access::kReadLate}};
+  };
+  std::vector<float> seen;
+  const auto body = [&](const Chunk&, std::span<const TensorView> views) {
+    for (const float x : views[1].span<float>()) ASSERT_EQ(x, views[1].span<float>()[0]);
+    seen.push_back(views[1].span<float>()[0]);
+  };
+  stream_shards(device,
+                {.chunks = {{0, 0, 1024}, {1, 0, 1024}}, .arrays = arrays, .body = body, .gate = &gate});
+  EXPECT_EQ(seen, (std::vector<float>{5, 6}));
+  EXPECT_EQ(gate.settled_units(), (std::vector<int>{0, 1}));
+}
+
+TEST(EngineTest, UpdatesInBackwardNeverChangeTheNumbers) {
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    for (const int64_t accumulation : {1, 3}) {
+      for (const bool tied : {true, false}) {
+        RunOptions options{.dtype = dtype, .accumulation = accumulation, .tied = tied, .max_norm = 0};
+        const RunResult after = run(options);
+        options.in_backward = true;
+        for (const MemoryTier optimizer : {MemoryTier::kDevice, MemoryTier::kHost, MemoryTier::kNvme}) {
+          for (const MemoryTier parameters : {MemoryTier::kDevice, MemoryTier::kNvme}) {
+            options.placement = {.parameters = parameters, .optimizer = optimizer, .prefetch = 2};
+            options.placement.update_chunk_elements = 2048;
+            EXPECT_TRUE(run(options) == after) << static_cast<int>(optimizer) << static_cast<int>(parameters);
+          }
+        }
+      }
+    }
   }
 }
 
