@@ -85,27 +85,46 @@ TEST_F(ShardStreams, EveryElementGoesThroughTheBodyOnceWhateverTheUnits) {
   }
 }
 
-TEST_F(ShardStreams, AdvanceGoesAsFarAsItIsAskedAndSettleBringsItHome) {
-  Shards shards(home_, {3, 11, 1, 4});
-  std::vector<Chunk> seen;
-  ShardStream stream(device_, {shards.chunks(), shards.arrays(), doubling(seen)});
-  EXPECT_TRUE(seen.empty()) << "construction only reads";
-  EXPECT_FALSE(home_.diary().empty());
-  stream.advance(-1);
-  EXPECT_TRUE(seen.empty());
-  size_t expected = 0;
-  for (int unit = 0; unit < 4; ++unit) {
-    expected += static_cast<size_t>(shards.region(unit).bytes / 4 / kChunk);
-    stream.advance(unit);
-    EXPECT_EQ(seen.size(), expected);
-    stream.advance(unit - 1);
-    EXPECT_EQ(seen.size(), expected) << "what is done is done";
-    stream.settle(unit);
-    const int64_t last = shards.region(unit).bytes / 4 - 1;
-    EXPECT_EQ(element(home_, shards.region(unit), last), static_cast<float>(unit + last % 97)) << unit;
+/// Opens a unit when it is asked to wait for it; keeps what it is told.
+class OneByOne final : public StreamGate {
+ public:
+  explicit OneByOne(std::function<void(int unit)> before_opening) : before_(std::move(before_opening)) {}
+  bool complete(int unit) override { return unit < open_; }
+  void await(int unit) override {
+    EXPECT_EQ(unit, open_);
+    before_(open_++);
   }
-  stream.finish();
-  EXPECT_EQ(seen.size(), expected);
+  void settled(int unit) override { settled_.push_back(unit); }
+  const std::vector<int>& settled_units() const { return settled_; }
+
+ private:
+  std::function<void(int unit)> before_;
+  int open_ = 0;
+  std::vector<int> settled_;
+};
+
+TEST_F(ShardStreams, LateArraysAreReadWhenTheGateOpensAndUnitsAreReported) {
+  Shards early(home_, {3, 11, 1, 4}), late(home_, {3, 11, 1, 4});
+  size_t computed = 0;
+  OneByOne gate([&](int unit) {
+    for (int64_t i = 0; i < late.region(unit).bytes / 4; ++i)
+      element(home_, late.region(unit), i) = static_cast<float>(unit + 5);
+  });
+  const auto arrays = [&](int unit) {
+    return std::vector<ShardArray>{{&home_, early.region(unit), DType::kF32, Access::kReadWrite},
+                                   {&home_, late.region(unit), DType::kF32, Access::kReadLate}};
+  };
+  stream_shards(device_, {.chunks = early.chunks(),
+                          .arrays = arrays,
+                          .body =
+                              [&](const Chunk& chunk, std::span<const TensorView> views) {
+                                ++computed;
+                                for (const float x : views[1].span<float>())
+                                  ASSERT_EQ(x, static_cast<float>(chunk.unit + 5));
+                              },
+                          .gate = &gate});
+  EXPECT_EQ(computed, early.chunks().size());
+  EXPECT_EQ(gate.settled_units(), (std::vector<int>{0, 1, 2, 3}));
   EXPECT_EQ(home_.open(), 0u);
 }
 
@@ -113,10 +132,12 @@ TEST_F(ShardStreams, ReadsAheadAndNeverFurtherThanItsBuffers) {
   Shards shards(home_, {40});
   std::vector<Chunk> seen;
   size_t first_reads = 0;
-  ShardStream stream(device_, {shards.chunks(), shards.arrays(), doubling(seen)});
-  first_reads = home_.diary().size();
+  const auto body = [&](const Chunk& chunk, std::span<const TensorView> views) {
+    if (seen.empty()) first_reads = home_.diary().size();
+    doubling(seen)(chunk, views);
+  };
+  stream_shards(device_, {shards.chunks(), shards.arrays(), body});
   EXPECT_GE(first_reads, 2u) << "more than the chunk that is computed first";
-  stream.finish();
   EXPECT_LE(home_.most_open(), 8u) << "a buffer holds one move at a time";
   EXPECT_EQ(home_.stats().read_bytes, 40 * kChunk * 4);
   EXPECT_EQ(home_.stats().written_bytes, 40 * kChunk * 4);
@@ -171,10 +192,7 @@ TEST_F(ShardStreams, ArraysOfSeveralTypesAndHomesTravelTogether) {
 
 TEST_F(ShardStreams, WithoutChunksNothingHappens) {
   std::vector<Chunk> seen;
-  ShardStream stream(device_, {{}, [](int) { return std::vector<ShardArray>(); }, doubling(seen)});
-  stream.advance(5);
-  stream.settle(0);
-  stream.finish();
+  stream_shards(device_, {{}, [](int) { return std::vector<ShardArray>(); }, doubling(seen)});
   EXPECT_TRUE(seen.empty());
 }
 

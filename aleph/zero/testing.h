@@ -158,23 +158,13 @@ class LateHome final : public Home {
     data_.emplace_back(static_cast<size_t>(bytes));
     return {.bytes = bytes, .index = static_cast<int>(data_.size()) - 1};
   }
-  Ticket read(const Region& region, int64_t offset, std::span<std::byte> data) override {
-    std::memset(data.data(), 0xee, data.size());  // until it is waited for
-    stats_.read_bytes += static_cast<int64_t>(data.size());
-    return start("read", region, offset, data.size(),
-                 [data](std::byte* own) { std::memcpy(data.data(), own, data.size()); });
-  }
-  Ticket write(const Region& region, int64_t offset, std::span<const std::byte> data) override {
-    stats_.written_bytes += static_cast<int64_t>(data.size());
-    return start("write", region, offset, data.size(),
-                 [data](std::byte* own) { std::memcpy(own, data.data(), data.size()); });
-  }
-  void wait(const Ticket& ticket) override {
+  void finish(const Ticket& ticket) override {
     while (!ticket.event.done()) {
       gate_.release();
       started_[waited_++].wait();
     }
   }
+  bool done(const Ticket& ticket) const override { return ticket.event.done(); }
   std::byte* address(const Region& /*region*/) override { return nullptr; }
 
   std::vector<std::byte>& data(const Region& region) { return data_[static_cast<size_t>(region.index)]; }
@@ -187,6 +177,17 @@ class LateHome final : public Home {
   void fail(size_t nth) { fails_at_ = started_.size() + nth; }
 
  private:
+  Ticket start_read(const Region& region, int64_t offset, std::span<std::byte> data,
+                    io::Priority /*priority*/) override {
+    std::memset(data.data(), 0xee, data.size());  // until it is waited for
+    return start("read", region, offset, data.size(),
+                 [data](std::byte* own) { std::memcpy(data.data(), own, data.size()); });
+  }
+  Ticket start_write(const Region& region, int64_t offset, std::span<const std::byte> data,
+                     io::Priority /*priority*/) override {
+    return start("write", region, offset, data.size(),
+                 [data](std::byte* own) { std::memcpy(own, data.data(), data.size()); });
+  }
   Ticket start(const char* what, const Region& region, int64_t offset, size_t bytes,
                std::function<void(std::byte* own)> move) {
     ALEPH_CHECK(offset >= 0 && offset + static_cast<int64_t>(bytes) <= region.bytes, "{}+{} of {}", offset,

@@ -8,6 +8,7 @@
 #include <map>
 
 #include "aleph/base/random.h"
+#include "aleph/io/temporary_directory.h"
 #include "aleph/zero/engine.h"
 #include "aleph/zero/partition.h"
 #include "aleph/zero/planner.h"
@@ -31,8 +32,10 @@ nn::Model::Options tiny_model(bool tied = true) {
           .max_seq = 16};
 }
 
-fs::path swap_directory() {
-  return fs::temp_directory_path() / fmt::format("aleph-zero-test-{}", ::getpid());
+std::vector<fs::path> drives(const fs::path& parent, size_t n) {
+  std::vector<fs::path> all;
+  for (size_t i = 0; i < n; ++i) all.push_back(parent / std::to_string(i));
+  return all;
 }
 
 std::vector<int32_t> random_ids(int64_t n, uint64_t step) {
@@ -67,7 +70,7 @@ class TestRun {
  public:
   explicit TestRun(const RunOptions& options)
       : options_(options),
-        swap_(SwapSpace::Options{.directories = drives(options.drives)}),
+        swap_(SwapSpace::Options{.directories = drives(directory_.path(), options.drives)}),
         model_(device_, tiny_model(options.tied)),
         rule_(optim::make_adam({})),
         engine_({.device = device_, .nvme = nvme_, .communicator = self_, .swap = &swap_}, model_, *rule_,
@@ -108,13 +111,8 @@ class TestRun {
   Engine& engine() { return engine_; }
 
  private:
-  static std::vector<fs::path> drives(size_t n) {
-    std::vector<fs::path> all;
-    for (size_t i = 0; i < n; ++i) all.push_back(swap_directory() / std::to_string(i));
-    return all;
-  }
-
   RunOptions options_;
+  io::TemporaryDirectory directory_;
   DeviceContext device_{DeviceContext::Options{}};
   MemoryLedger nvme_{MemoryTier::kNvme, 0};
   comm::SelfCommunicator self_;
@@ -164,9 +162,8 @@ class HomeTest : public testing::TestWithParam<std::pair<MemoryTier, size_t>> {}
 TEST_P(HomeTest, KeepsWhatIsWrittenAndStartsAtZero) {
   DeviceContext device({});
   MemoryLedger nvme(MemoryTier::kNvme, 0);
-  std::vector<fs::path> directories;
-  for (size_t i = 0; i < GetParam().second; ++i) directories.push_back(swap_directory() / std::to_string(i));
-  SwapSpace swap({.directories = directories, .block_bytes = 8192});
+  const io::TemporaryDirectory directory;
+  SwapSpace swap({.directories = drives(directory.path(), GetParam().second), .block_bytes = 8192});
   const auto home = make_home({device, nvme, &swap}, GetParam().first, StateKind::kOptimizer);
   const Region first = home->reserve(100000), second = home->reserve(50000);
   Buffer data = device.memory().allocate(second.bytes, MemoryTag::kWorkspace);
@@ -189,7 +186,8 @@ INSTANTIATE_TEST_SUITE_P(Tiers, HomeTest,
                                          std::pair(MemoryTier::kNvme, size_t{3})));
 
 TEST(SwapSpaceTest, RemovesItsFilesAndThoseOfTheDead) {
-  const fs::path directory = swap_directory() / "abandoned";
+  const io::TemporaryDirectory parent;
+  const fs::path directory = parent / "abandoned";
   fs::create_directories(directory / "aleph-swap-1-rank0");
   std::ofstream(directory / "aleph-swap-1-rank0" / "optimizer.swap") << "left";
   {
@@ -203,8 +201,8 @@ TEST(SwapSpaceTest, RemovesItsFilesAndThoseOfTheDead) {
 }
 
 TEST(SwapSpaceTest, NamesAFolderThatCannotBeUsed) {
-  const fs::path file = swap_directory() / "a-file";
-  fs::create_directories(swap_directory());
+  const io::TemporaryDirectory directory;
+  const fs::path file = directory / "a-file";
   std::ofstream(file) << "x";
   try {
     const SwapSpace swap({.directories = {file}});
@@ -217,7 +215,8 @@ TEST(SwapSpaceTest, NamesAFolderThatCannotBeUsed) {
 TEST(ShardStreamTest, EveryChunkIsReadUpdatedAndWrittenOnce) {
   DeviceContext device({});
   MemoryLedger nvme(MemoryTier::kNvme, 0);
-  SwapSpace swap({.directories = {swap_directory()}});
+  const io::TemporaryDirectory directory;
+  SwapSpace swap({.directories = {directory.path()}});
   const HomeContext context{device, nvme, &swap};
   for (const MemoryTier tier : {MemoryTier::kHost, MemoryTier::kNvme}) {
     const auto home = make_home(context, tier, StateKind::kOptimizer);
@@ -236,51 +235,6 @@ TEST(ShardStreamTest, EveryChunkIsReadUpdatedAndWrittenOnce) {
     };
     stream_shards(device, {chunks, arrays, check});
   }
-}
-
-TEST(ShardStreamTest, LateArraysAreReadWhenTheGateSaysSoAndUnitsAreReported) {
-  DeviceContext device({});
-  MemoryLedger nvme(MemoryTier::kNvme, 0);
-  SwapSpace swap({.directories = {swap_directory()}});
-  const auto home = make_home({device, nvme, &swap}, MemoryTier::kNvme, StateKind::kOptimizer);
-  const std::array<Region, 2> early = {home->reserve(4096), home->reserve(4096)};
-  const std::array<Region, 2> late = {home->reserve(4096), home->reserve(4096)};
-  // Opens one unit at a time, after writing what its late array has to show.
-  class Gate final : public StreamGate {
-   public:
-    Gate(Home& home, std::span<const Region> late) : home_(home), late_(late) {}
-    bool complete(int unit) override { return unit < open_; }
-    void await(int unit) override {
-      EXPECT_EQ(unit, open_);
-      Tensor values(device_.host_memory(), {1024}, DType::kF32, MemoryTag::kIoBuffers);
-      for (float& x : values.view().span<float>()) x = static_cast<float>(unit + 5);
-      home_.finish(home_.write(late_[static_cast<size_t>(unit)], 0, {values.view().raw(), 4096}));
-      ++open_;
-    }
-    void settled(int unit) override { settled_.push_back(unit); }
-    const std::vector<int>& settled_units() const { return settled_; }
-
-   private:
-    DeviceContext device_{DeviceContext::Options{}};
-    Home& home_;
-    std::span<const Region> late_;
-    int open_ = 0;
-    std::vector<int> settled_;
-  } gate(*home, late);
-  const auto arrays = [&](int unit) {
-    const auto u = static_cast<size_t>(unit);
-    return std::vector<ShardArray>{{home.get(), early[u]},
-                                   {home.get(), late[u], DType::kF32, Access::kReadLate}};
-  };
-  std::vector<float> seen;
-  const auto body = [&](const Chunk&, std::span<const TensorView> views) {
-    for (const float x : views[1].span<float>()) ASSERT_EQ(x, views[1].span<float>()[0]);
-    seen.push_back(views[1].span<float>()[0]);
-  };
-  stream_shards(device,
-                {.chunks = {{0, 0, 1024}, {1, 0, 1024}}, .arrays = arrays, .body = body, .gate = &gate});
-  EXPECT_EQ(seen, (std::vector<float>{5, 6}));
-  EXPECT_EQ(gate.settled_units(), (std::vector<int>{0, 1}));
 }
 
 TEST(EngineTest, UpdatesInBackwardNeverChangeTheNumbers) {
