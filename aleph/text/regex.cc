@@ -242,11 +242,15 @@ PCRE2_SPTR units(std::string_view text) { return reinterpret_cast<PCRE2_SPTR>(te
 struct Regex::Program {
   std::string pattern;
   std::string object;
+  bool is_text;  // the pattern is text to be found as it is
   std::unique_ptr<pcre2_code, CodeDeleter> code;
   std::unique_ptr<pcre2_match_context, MatchContextDeleter> limits;
 
   Program(const std::string& translated, std::string_view original, const std::string& name, bool is_literal)
-      : pattern(original), object(name), limits(pcre2_match_context_create(nullptr)) {
+      : pattern(original),
+        object(name),
+        is_text(is_literal && !original.empty()),
+        limits(pcre2_match_context_create(nullptr)) {
     const uint32_t options = is_literal ? PCRE2_UTF | PCRE2_LITERAL : PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE;
     const std::unique_ptr<pcre2_compile_context, CompileContextDeleter> context(
         pcre2_compile_context_create(nullptr));
@@ -280,6 +284,15 @@ struct Regex::Program {
     return true;
   }
 
+  // Whole characters are found at characters only, wherever broken bytes are.
+  void find_text(std::string_view text, size_t& done, const SegmentSink& sink) const {
+    for (size_t at = text.find(pattern); at != std::string_view::npos; at = text.find(pattern, done)) {
+      if (done != at) sink({done, at, false});
+      done = at + pattern.size();
+      sink({at, done, true});
+    }
+  }
+
   // Oniguruma's iteration: no empty match right behind another match.
   void find_all(std::string_view text, size_t base, pcre2_match_data* data, size_t& done,
                 const SegmentSink& sink) const {
@@ -295,6 +308,16 @@ struct Regex::Program {
       sink({base + match.begin, base + match.end, true});
       done = base + match.end;
       from = last_end = match.end;
+    }
+  }
+
+  void find_in_valid_parts(std::string_view text, size_t& done, const SegmentSink& sink) const {
+    const MatchData data(pcre2_match_data_create(1, nullptr));
+    for (size_t begin = 0; begin < text.size();) {
+      const size_t valid = valid_utf8_length(text, begin);
+      if (valid > 0) find_all(text.substr(begin, valid), begin, data.get(), done, sink);
+      begin += valid;
+      while (begin < text.size() && utf8_at(text, begin).code < 0) ++begin;
     }
   }
 };
@@ -316,14 +339,11 @@ Regex& Regex::operator=(Regex&&) noexcept = default;
 Regex::~Regex() = default;
 
 void Regex::segments(std::string_view text, const SegmentSink& sink) const {
-  const MatchData data(pcre2_match_data_create(1, nullptr));
   size_t done = 0;
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t valid = valid_utf8_length(text, begin);
-    if (valid > 0) program_->find_all(text.substr(begin, valid), begin, data.get(), done, sink);
-    begin += valid;
-    while (begin < text.size() && utf8_at(text, begin).code < 0) ++begin;
-  }
+  if (program_->is_text)
+    program_->find_text(text, done, sink);
+  else
+    program_->find_in_valid_parts(text, done, sink);
   if (done != text.size() || text.empty()) sink({done, text.size(), false});
 }
 

@@ -50,6 +50,20 @@ TEST(RegexTest, LiteralHasNoSpecialCharacters) {
   EXPECT_EQ(Regex::literal("\u2581").replace("a\u2581b\u2581", " "), "a b ");
 }
 
+TEST(RegexTest, LiteralIsFoundAsItsEscapedPatternIs) {
+  Draw draw(26);
+  for (const char* text : {"a", "aa", "\u2581", "e\u0301", " the", "\u00e9"}) {
+    const Regex literal = Regex::literal(text);
+    const Regex escaped("(?:" + std::string(text) + ")", "x");
+    for (int i = 0; i < 200; ++i) {
+      std::string input = random_text(draw, draw.below(9), true);
+      for (size_t k = 0; k < draw.below(4); ++k) input.insert(draw.below(input.size() + 1), text);
+      EXPECT_EQ(marked(literal, input), marked(escaped, input)) << ::testing::PrintToString(input);
+    }
+  }
+  EXPECT_EQ(marked(Regex::literal(""), "ab"), "[]a[]b[]");
+}
+
 TEST(RegexTest, InvalidBytesMatchNothingAndBoundTheText) {
   EXPECT_EQ(marked(".+",
                    "ab\xff\xfe"
