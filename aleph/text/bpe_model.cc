@@ -13,8 +13,16 @@
 namespace aleph::text {
 namespace {
 
-constexpr size_t kShortPiece = 48;        // symbols; up to here looking at all ranks beats a heap
-constexpr size_t kKeptScratch = 1 << 20;  // entries; larger ones go back after use
+constexpr size_t kShortPiece = 48;            // symbols; up to here looking at all ranks beats a heap
+constexpr size_t kKeptScratch = 1 << 20;      // entries; larger ones go back after use
+constexpr std::string_view kMark = "\u2581";  // SentencePiece's space
+
+// Where the next word begins: before a mark that follows something else.
+size_t next_word(std::string_view text, size_t begin) {
+  size_t at = text.find(kMark, begin + 1);
+  while (at != std::string_view::npos && text.substr(0, at).ends_with(kMark)) at = text.find(kMark, at + 1);
+  return std::min(at, text.size());
+}
 
 }  // namespace
 
@@ -85,6 +93,17 @@ BpeModel::BpeModel(Vocabulary vocabulary, const Merges& merges, BpeOptions optio
     merges_.insert(left_id, right_id, {static_cast<uint32_t>(rank), id_of(left + rest, rank)});
   }
   build_byte_ids();
+  cut_at_marks_ = words_stand_alone(merges);
+}
+
+// True where no merge joins the end of a word with a mark and no character vanishes, which would join words.
+bool BpeModel::words_stand_alone(const Merges& merges) const {
+  const bool nothing_vanishes = options_.unk_token && vocabulary_.id(*options_.unk_token);
+  return nothing_vanishes && vocabulary_.id(kMark) && !options_.ignore_merges &&
+         options_.continuing_subword_prefix.empty() && options_.end_of_word_suffix.empty() &&
+         std::none_of(merges.begin(), merges.end(), [](const auto& merge) {
+           return merge.second.starts_with(kMark) && !merge.first.ends_with(kMark);
+         });
 }
 
 void BpeModel::build_byte_ids() {
@@ -97,26 +116,42 @@ void BpeModel::build_byte_ids() {
   }
 }
 
-void BpeModel::encode_bytes(std::string_view piece, BpeScratch& scratch, std::vector<int32_t>& out) const {
-  const bool short_piece = PieceCache::fits(piece);
-  const size_t hash = short_piece ? PieceCache::hash(piece) : 0;
-  if (short_piece && scratch.cache.find(piece, hash, out)) return;
+template <typename Encode>
+void BpeModel::encode_cached(std::string_view word, BpeScratch& scratch, std::vector<int32_t>& out,
+                             const Encode& encode) const {
+  if (!PieceCache::fits(word)) return encode();
+  const size_t hash = PieceCache::hash(word);
+  if (scratch.cache.find(word, hash, out)) return;
   const size_t before = out.size();
-  if (direct_bytes_ && !options_.ignore_merges) {
+  encode();
+  scratch.cache.insert(word, hash, out.data() + before, out.size() - before);
+}
+
+void BpeModel::encode_bytes(std::string_view piece, BpeScratch& scratch, std::vector<int32_t>& out) const {
+  encode_cached(piece, scratch, out, [&] {
+    if (!direct_bytes_ || options_.ignore_merges)
+      return encode_word(ByteAlphabet::instance().spell(piece), scratch, out);
     scratch.ids.resize(piece.size());
     for (size_t i = 0; i < piece.size(); ++i) scratch.ids[i] = byte_ids_[static_cast<uint8_t>(piece[i])];
     merge(scratch, out);
-  } else {
-    encode(ByteAlphabet::instance().spell(piece), scratch, out);
-  }
-  if (short_piece) scratch.cache.insert(piece, hash, out.data() + before, out.size() - before);
+  });
 }
 
 void BpeModel::encode(std::string_view piece, BpeScratch& scratch, std::vector<int32_t>& out) const {
-  if (options_.ignore_merges) {
-    if (const auto id = vocabulary_.id(piece)) return out.push_back(*id);
+  if (!cut_at_marks_) return encode_word(piece, scratch, out);
+  for (size_t begin = 0; begin < piece.size();) {
+    const size_t end = next_word(piece, begin);
+    const std::string_view word = piece.substr(begin, end - begin);
+    encode_cached(word, scratch, out, [&] { encode_word(word, scratch, out); });
+    begin = end;
   }
-  characters(piece, scratch.ids);
+}
+
+void BpeModel::encode_word(std::string_view word, BpeScratch& scratch, std::vector<int32_t>& out) const {
+  if (options_.ignore_merges) {
+    if (const auto id = vocabulary_.id(word)) return out.push_back(*id);
+  }
+  characters(word, scratch.ids);
   merge(scratch, out);
 }
 

@@ -80,7 +80,8 @@ class PieceCache {
   std::vector<Entry> entries_;
 };
 
-/// What encoding needs besides the model; reused from call to call. Belongs to one thread at a time.
+/// What encoding needs besides the model; reused from call to call. Belongs to one thread at a time, and to
+/// pieces of one kind: of bytes or of text.
 struct BpeScratch {
   struct Symbol {
     int32_t id;  // -1: merged into its left neighbour
@@ -122,6 +123,11 @@ class BpeModel {
 
  private:
   void build_byte_ids();
+  bool words_stand_alone(const Merges& merges) const;
+  template <typename Encode>
+  void encode_cached(std::string_view word, BpeScratch& scratch, std::vector<int32_t>& out,
+                     const Encode& encode) const;
+  void encode_word(std::string_view word, BpeScratch& scratch, std::vector<int32_t>& out) const;
   void characters(std::string_view piece, std::vector<int32_t>& ids) const;
   void merge(BpeScratch& scratch, std::vector<int32_t>& out) const;
   void merge_short(BpeScratch& scratch, std::vector<int32_t>& out) const;
@@ -132,6 +138,7 @@ class BpeModel {
   BpeOptions options_;
   std::string object_;
   bool direct_bytes_ = false;  // every byte is a token: no characters needed
+  bool cut_at_marks_ = false;  // words that begin with U+2581 can be merged one by one
   std::array<int32_t, 256> byte_ids_{};
   std::array<int32_t, 256> fallback_ids_{};  // of "<0xAB>", or -1
 };

@@ -195,9 +195,17 @@ struct RandomModel {
   Merges merges;
   std::map<std::pair<std::string, std::string>, size_t> ranks;
 
-  explicit RandomModel(Draw& draw) {
+  explicit RandomModel(Draw& draw) { add_merges(draw, true); }
+  /// Merges that join a word to the one before, which begins with a mark, only where `across`.
+  RandomModel(Draw& draw, std::vector<std::string> characters, bool across) : tokens(std::move(characters)) {
+    add_merges(draw, across);
+  }
+
+ private:
+  void add_merges(Draw& draw, bool across) {
     while (merges.size() < 40) {
       const std::pair<std::string, std::string> pair{draw.of(tokens), draw.of(tokens)};
+      if (!across && pair.second.starts_with("\u2581") && !pair.first.ends_with("\u2581")) continue;
       if (!ranks.emplace(pair, merges.size()).second) continue;
       merges.push_back(pair);
       const std::string token = pair.first + pair.second;
@@ -205,6 +213,12 @@ struct RandomModel {
     }
   }
 };
+
+std::vector<std::string> spelled(const std::vector<std::string>& tokens, const Ids& ids) {
+  std::vector<std::string> out;
+  for (const int32_t id : ids) out.push_back(tokens[static_cast<size_t>(id)]);
+  return out;
+}
 
 // Words of up to 48 symbols and longer ones take different ways.
 TEST(BpeModelTest, SameAsTheDefinitionOnRandomWords) {
@@ -217,11 +231,37 @@ TEST(BpeModelTest, SameAsTheDefinitionOnRandomWords) {
       std::string word;
       for (size_t i = 0; i < length; ++i)
         word += parts.emplace_back(1, static_cast<char>('a' + draw.below(4)));
-      std::vector<std::string> got;
-      for (const int32_t id : encoded(model, word)) got.push_back(random.tokens[static_cast<size_t>(id)]);
-      ASSERT_EQ(got, merged_slowly(parts, random.ranks)) << word;
+      ASSERT_EQ(spelled(random.tokens, encoded(model, word)), merged_slowly(parts, random.ranks)) << word;
     }
   }
+}
+
+// SentencePiece's words may be merged one by one only where no merge joins two; either way it is the
+// definition.
+TEST(BpeModelTest, MarkedWordsAreMergedAsInOnePiece) {
+  const std::string mark = "\u2581";
+  Draw draw(25);
+  for (int round = 0; round < 60; ++round) {
+    RandomModel random(draw, {"a", "b", mark}, draw.once_in(3));
+    const auto unknown = static_cast<size_t>(random.tokens.size());
+    random.tokens.emplace_back("<unk>");
+    const BpeModel model = model_of(random.tokens, random.merges, {.unk_token = "<unk>", .fuse_unk = true});
+    std::vector<std::string> parts;
+    std::string text;
+    for (size_t i = 0; i < 70; ++i) text += parts.emplace_back(random.tokens[draw.below(3)]);
+    EXPECT_EQ(spelled(random.tokens, encoded(model, text)), merged_slowly(parts, random.ranks)) << text;
+    const Ids left = encoded(model, text), right = encoded(model, mark + "b");
+    Ids both = left;
+    both.push_back(static_cast<int32_t>(unknown));
+    both.insert(both.end(), right.begin(), right.end());
+    EXPECT_EQ(encoded(model, text + "xy" + mark + "b"), both) << text;
+  }
+}
+
+TEST(BpeModelTest, VanishingCharactersJoinTheirNeighbours) {
+  const std::string mark = "\u2581";
+  const BpeModel model = model_of({"a", mark, mark + mark}, {{mark, mark}});
+  EXPECT_EQ(encoded(model, mark + "x" + mark), Ids{2});
 }
 
 TEST(BpeModelTest, VeryLongWordsTakeNoQuadraticTime) {
