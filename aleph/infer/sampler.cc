@@ -10,7 +10,8 @@ namespace {
 
 int32_t largest(std::span<const float> logits) {
   const auto at = std::max_element(logits.begin(), logits.end());
-  if (!std::isfinite(*at)) throw Error("logits", "values that are not finite", "finite numbers");
+  const bool any_nan = std::any_of(logits.begin(), logits.end(), [](float x) { return std::isnan(x); });
+  if (any_nan || !std::isfinite(*at)) throw Error("logits", "values that are not finite", "finite numbers");
   return static_cast<int32_t>(at - logits.begin());
 }
 
