@@ -215,15 +215,15 @@ TEST(MutationTest, DamagedGpt2FilesLoadOrAreRefused) {
   for (const std::string& name : names) put(name, file_text(source / name));
   Draw draw(24);
   Tally tally;
-  for (int i = 0; i < 700; ++i) {
+  for (int i = 0; i < 300; ++i) {
     const std::string& name = draw.of(names);
     const std::string good = file_text(source / name);
     put(name, damaged(good, draw));
     try_out([&] { return Tokenizer::load(directory.path()); }, draw, tally);
     put(name, good);
   }
-  EXPECT_GT(tally.loaded, 50);
-  EXPECT_GT(tally.refused, 100);
+  EXPECT_GT(tally.loaded, 15);
+  EXPECT_GT(tally.refused, 50);
 }
 
 }  // namespace
