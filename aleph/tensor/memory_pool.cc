@@ -20,17 +20,11 @@ int64_t round_up(int64_t bytes) {
 }
 
 std::byte* map_pages(int64_t bytes) {
-  if (bytes < kPage) return static_cast<std::byte*>(std::aligned_alloc(kLine, static_cast<size_t>(bytes)));
   void* pages =
       ::mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (pages == MAP_FAILED) return nullptr;
   if (bytes >= 2 * kHugePage) ::madvise(pages, static_cast<size_t>(bytes), MADV_HUGEPAGE);
   return static_cast<std::byte*>(pages);
-}
-
-void unmap_pages(std::byte* data, int64_t bytes) {
-  if (bytes < kPage) return std::free(data);
-  ::munmap(data, static_cast<size_t>(bytes));
 }
 
 /// The address a meta buffer shows: aligned, and a fault for whoever touches it.
@@ -112,6 +106,53 @@ Buffer::~Buffer() {
   if (data_ != nullptr) pool_->release(data_, bytes_, tag_);
 }
 
+void KeptPages::put(std::byte* data, int64_t bytes) {
+  bytes_ += bytes;
+  const auto next = by_address_.lower_bound(data);
+  if (next != by_address_.end() && next->first == data + bytes) {
+    bytes += next->second;
+    erase(by_size_.find({next->second, next->first}));
+  }
+  auto before = by_address_.lower_bound(data);
+  if (before != by_address_.begin() && (--before, before->first + before->second == data)) {
+    data = before->first;
+    bytes += before->second;
+    erase(by_size_.find({before->second, before->first}));
+  }
+  insert(data, bytes);
+}
+
+std::byte* KeptPages::take(int64_t bytes) {
+  const auto fit = by_size_.lower_bound({bytes, nullptr});
+  if (fit == by_size_.end()) return nullptr;
+  const auto [size, data] = *fit;
+  erase(fit);
+  if (size > bytes) insert(data + bytes, size - bytes);
+  bytes_ -= bytes;
+  return data;
+}
+
+void KeptPages::shrink(int64_t limit) {
+  while (bytes_ > limit) {
+    const auto [size, data] = *by_size_.begin();
+    const int64_t part = std::min(size, (bytes_ - limit + kPage - 1) / kPage * kPage);
+    erase(by_size_.begin());
+    if (size > part) insert(data, size - part);
+    ::munmap(data + (size - part), static_cast<size_t>(part));
+    bytes_ -= part;
+  }
+}
+
+void KeptPages::insert(std::byte* data, int64_t bytes) {
+  by_address_.emplace(data, bytes);
+  by_size_.emplace(bytes, data);
+}
+
+void KeptPages::erase(BySize::iterator range) {
+  by_address_.erase(range->second);
+  by_size_.erase(range);
+}
+
 MemoryPool::~MemoryPool() { trim(); }
 
 Buffer MemoryPool::allocate(int64_t bytes, MemoryTag tag) {
@@ -130,16 +171,11 @@ Buffer MemoryPool::allocate(int64_t bytes, MemoryTag tag) {
 }
 
 std::byte* MemoryPool::take(int64_t bytes) {
+  if (bytes < kPage) return static_cast<std::byte*>(std::aligned_alloc(kLine, static_cast<size_t>(bytes)));
   {
     std::lock_guard lock(mutex_);
-    auto same_size = kept_.find(bytes);
-    if (same_size != kept_.end() && !same_size->second.empty()) {
-      std::byte* data = same_size->second.back();
-      same_size->second.pop_back();
-      kept_bytes_ -= bytes;
-      return data;
-    }
-    if (ledger_.budget() > 0) drop_kept(std::max<int64_t>(0, ledger_.budget() - ledger_.live()));
+    if (std::byte* data = kept_.take(bytes)) return data;
+    if (ledger_.budget() > 0) kept_.shrink(std::max<int64_t>(0, ledger_.budget() - ledger_.live()));
   }
   std::byte* data = map_pages(bytes);
   if (data == nullptr) {
@@ -151,27 +187,18 @@ std::byte* MemoryPool::take(int64_t bytes) {
 
 void MemoryPool::release(std::byte* data, int64_t bytes, MemoryTag tag) {
   const int64_t rounded = round_up(bytes);
-  if (!meta()) {
+  if (!meta() && rounded < kPage) {
+    std::free(data);
+  } else if (!meta()) {
     std::lock_guard lock(mutex_);
-    kept_[rounded].push_back(data);
-    kept_bytes_ += rounded;
+    kept_.put(data, rounded);
   }
   ledger_.remove(rounded, tag);
 }
 
 void MemoryPool::trim() {
   std::lock_guard lock(mutex_);
-  drop_kept(0);
-}
-
-void MemoryPool::drop_kept(int64_t limit) {
-  for (auto size = kept_.rbegin(); size != kept_.rend() && kept_bytes_ > limit; ++size) {
-    while (!size->second.empty() && kept_bytes_ > limit) {
-      unmap_pages(size->second.back(), size->first);
-      size->second.pop_back();
-      kept_bytes_ -= size->first;
-    }
-  }
+  kept_.shrink(0);
 }
 
 }  // namespace aleph

@@ -7,9 +7,9 @@
 #include <cstdint>
 #include <map>
 #include <mutex>
+#include <set>
 #include <string>
 #include <utility>
-#include <vector>
 
 namespace aleph {
 
@@ -95,9 +95,30 @@ class Buffer {
   MemoryTag tag_ = MemoryTag::kWorkspace;
 };
 
-/// Memory of the device or of the host. Freed blocks are kept for requests of the same size (fresh pages are
-/// slow: about 2 GB/s) and given back to the system before live and kept bytes together would pass the
-/// budget, so the process never holds more than the budget. A pool outlives its buffers. Thread-safe.
+/// Ranges of mapped pages that nobody uses, kept because fresh pages are slow (about 2 GB/s). Neighbours are
+/// joined, larger ranges are cut, so pages serve requests of any size. Not thread-safe.
+class KeptPages {
+ public:
+  int64_t bytes() const { return bytes_; }
+  void put(std::byte* data, int64_t bytes);
+  /// The smallest range that is large enough, cut to `bytes`; null where there is none.
+  std::byte* take(int64_t bytes);
+  /// Gives pages back to the system until at most `limit` bytes are kept, small ranges first.
+  void shrink(int64_t limit);
+
+ private:
+  using BySize = std::set<std::pair<int64_t, std::byte*>>;
+  void insert(std::byte* data, int64_t bytes);
+  void erase(BySize::iterator range);
+
+  std::map<std::byte*, int64_t> by_address_;
+  BySize by_size_;
+  int64_t bytes_ = 0;
+};
+
+/// Memory of the device or of the host. Freed pages are kept, and given back to the system before live and
+/// kept bytes together would pass the budget: the process never holds more than the budget. A pool outlives
+/// its buffers. Thread-safe.
 class MemoryPool {
  public:
   /// Real memory, or addresses only: a meta pool books every request and touches nothing, for planning.
@@ -122,13 +143,11 @@ class MemoryPool {
   friend class Buffer;
   void release(std::byte* data, int64_t bytes, MemoryTag tag);
   std::byte* take(int64_t bytes);
-  void drop_kept(int64_t limit);  // requires mutex_
 
   MemoryLedger ledger_;
   const Backing backing_;
   std::mutex mutex_;
-  std::map<int64_t, std::vector<std::byte*>> kept_;  // by size; guarded by mutex_
-  int64_t kept_bytes_ = 0;                           // guarded by mutex_
+  KeptPages kept_;  // guarded by mutex_
 };
 
 }  // namespace aleph

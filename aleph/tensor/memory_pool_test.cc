@@ -1,6 +1,7 @@
 #include "aleph/tensor/memory_pool.h"
 
 #include <gmock/gmock.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -229,6 +230,44 @@ TEST(LedgerTest, KeepsTheBooksOfATierWithoutMemory) {
   EXPECT_STREQ(memory_tier_name(MemoryTier::kDevice), "device");
   EXPECT_STREQ(memory_tag_name(MemoryTag::kParameters), "parameters");
   EXPECT_STREQ(memory_tag_name(MemoryTag::kKvCache), "kv_cache");
+}
+
+/// A mapping of `pages` pages, given to KeptPages piece by piece.
+std::byte* map(int64_t pages) {
+  void* data = ::mmap(nullptr, static_cast<size_t>(pages * 4096), PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  EXPECT_NE(data, MAP_FAILED);
+  return static_cast<std::byte*>(data);
+}
+
+TEST(KeptPagesTest, NeighboursServeALargerRequestAndLargerRangesAreCut) {
+  KeptPages kept;
+  std::byte* const base = map(10);
+  for (const int64_t page : {0, 4, 2}) kept.put(base + page * 4096, 2 * 4096);  // 2 joins both
+  EXPECT_EQ(kept.bytes(), 6 * 4096);
+  EXPECT_EQ(kept.take(7 * 4096), nullptr);
+  EXPECT_EQ(kept.take(5 * 4096), base);
+  EXPECT_EQ(kept.take(4096), base + 5 * 4096);
+  EXPECT_EQ(kept.bytes(), 0);
+  kept.put(base, 10 * 4096);
+  kept.shrink(0);
+}
+
+TEST(KeptPagesTest, TheSmallestRangeThatFitsIsTakenAndSmallOnesGoFirst) {
+  KeptPages kept;
+  std::byte* const base = map(20);
+  kept.put(base, 8 * 4096);
+  kept.put(base + 10 * 4096, 3 * 4096);
+  kept.put(base + 15 * 4096, 2 * 4096);
+  EXPECT_EQ(kept.take(3 * 4096), base + 10 * 4096);
+  kept.shrink(9 * 4096);  // one page of the range of two
+  EXPECT_EQ(kept.bytes(), 9 * 4096);
+  EXPECT_EQ(kept.take(2 * 4096), base) << "what is left of the range of two is too small";
+  kept.shrink(0);
+  EXPECT_EQ(kept.bytes(), 0);
+  EXPECT_EQ(kept.take(4096), nullptr);
+  for (const auto& [begin, pages] : {std::pair{0, 2}, {8, 5}, {13, 2}, {17, 3}})
+    ::munmap(base + begin * 4096, static_cast<size_t>(pages) * 4096);
 }
 
 }  // namespace
