@@ -6,7 +6,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 program=${1:-build/release/bin/aleph}
-readonly kText=examples/data/tinyshakespeare.txt kSteps=${DEMO_STEPS:-460}
+readonly kText=examples/data/tinyshakespeare.txt kSteps=${DEMO_STEPS:-440}
 
 # Model states are 18 bytes a parameter in bf16: 198 MiB. A quarter of them may be in memory, twice.
 readonly kMemory=48M
@@ -25,7 +25,7 @@ cat >demo/config.json <<'JSON'
 }
 JSON
 "$program" train --init demo/config.json --tokenizer demo/tokenizer --data "$kText" --eval-split 0.05 \
-  --seq-len 128 --batch-size 8 --steps "$kSteps" --lr 1e-3 --lr-schedule cosine --warmup 20 --adam-betas 0.9 0.99 \
+  --seq-len 128 --batch-size 8 --steps "$kSteps" --lr 6e-4 --lr-schedule cosine --warmup 20 --adam-betas 0.9 0.99 \
   --weight-decay 0.1 --grad-clip 0 --dtype bf16 --offload-param nvme --offload-optimizer nvme --nvme-path demo/swap \
   --device-memory $kMemory --host-memory $kMemory --logging-steps 100 --log-file demo/log.jsonl \
   --output-dir demo/model --overwrite
