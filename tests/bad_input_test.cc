@@ -244,6 +244,7 @@ TEST_F(BadInput, BudgetsThatAreTooSmall) {
       run_program(train({"--host-memory", "1M", "--offload-optimizer", "cpu"}));
   EXPECT_EQ(train_result.status, 1);
   EXPECT_THAT(train_result.err, HasSubstr("\naleph: error: memory plan: found at least"));
+  EXPECT_EQ(train_result.err.find("\nbudget"), train_result.err.rfind("\nbudget")) << "one table";
   EXPECT_TRUE(fs::is_empty(output_));
   expect_one_line(run_program(generate({"--device-memory", "10K"})), 1, "10.0 KiB of --device-memory");
 }

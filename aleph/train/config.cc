@@ -194,12 +194,8 @@ static void describe_finer(const TrainConfig& config, OrderedJson& out) {
   const PlacementConfig& placement = config.placement;
   const std::pair<const char*, const std::optional<int64_t>&> values[] = {
       {"train_batch_size", config.train_batch},
-      {"zero_optimization.sub_group_size", placement.sub_group_elements},
-      {"zero_optimization.reduce_bucket_size", placement.reduce_elements},
-      {"zero_optimization.offload_param.max_in_cpu", placement.max_in_cpu_elements},
       {"aio.block_size", placement.io_block_bytes},
-      {"aio.queue_depth", placement.io_queue_depth},
-      {"aio.intra_op_parallelism", placement.io_threads}};
+      {"aio.queue_depth", placement.io_queue_depth}};
   for (const auto& [key, value] : values)
     if (value) out[key] = {{"value", *value}, {"source", std::string("deepspeed ") + key}};
 }

@@ -65,12 +65,8 @@ struct PlacementConfig {
   std::optional<int64_t> device_memory_bytes;
   std::optional<int64_t> host_memory_bytes;
   // Finer settings that only a DeepSpeed file gives.
-  std::optional<int64_t> sub_group_elements;   ///< elements of a rank's shard updated at once
-  std::optional<int64_t> reduce_elements;      ///< elements per gradient reduction
-  std::optional<int64_t> max_in_cpu_elements;  ///< parameters kept in host memory before they go to NVMe
   std::optional<int64_t> io_block_bytes;
   std::optional<int64_t> io_queue_depth;
-  std::optional<int64_t> io_threads;
 };
 
 struct LogConfig {
@@ -90,9 +86,8 @@ struct TrainConfig {
   optim::LossScaleOptions loss_scale;
   PlacementConfig placement;
   LogConfig log;
-  DType dtype = DType::kF32;   ///< parameters and activations
-  bool check_overflow = true;  ///< bf16 and fp16: skip a step whose gradients are not finite
-  double grad_clip = 1.0;      ///< largest global gradient norm; 0: no clipping
+  DType dtype = DType::kF32;  ///< parameters and activations
+  double grad_clip = 1.0;     ///< largest global gradient norm; 0: no clipping
 
   // Batch: rows of seq_len tokens. resolve_batch fills in what is not given.
   std::optional<int64_t> micro_batch;            ///< rows per rank and micro-step

@@ -21,6 +21,7 @@ constexpr const char* kNotYet = "false: not supported yet";
 constexpr const char* kFp32States = "master weights, moments and gradients stay fp32";
 constexpr const char* kOneScheme = "the order of blocks is known: fetching and release are planned";
 constexpr const char* kReduction = "gradients are reduced in fp32, in a fixed order";
+constexpr const char* kFinite = "a gradient that is not finite ends the run";
 constexpr const char* kMonitors = "--log-file has every step as JSON";
 constexpr const char* kPyTorch = "there is no PyTorch below";
 
@@ -304,7 +305,8 @@ class Reader {
     std::optional<JsonSection> bf16 = root_.section(key);
     if (!bf16) return false;
     const bool enabled = bf16->boolean("enabled").value_or(false);
-    config_.check_overflow = bf16->boolean("check_grad_overflow").value_or(true);
+    if (bf16->boolean("check_grad_overflow"))
+      without_effect_[kFinite].push_back(bf16->path_of("check_grad_overflow"));
     bf16->without_effect({"immediate_grad_update"}, kReduction);
     bf16->without_effect({"bf16_master_weights_and_grads", "bf16_optimizer_states"}, kFp32States);
     bf16->finish();
@@ -369,7 +371,7 @@ class Reader {
     std::optional<JsonSection> section = zero.section("offload_param");
     if (!section) return;
     read_device(*section, "offload_param", config_.placement.offload_param);
-    config_.placement.max_in_cpu_elements = section->integer("max_in_cpu");
+    section->without_effect({"max_in_cpu"}, "all parameters have one home");
     section->finish();
   }
 
@@ -394,8 +396,7 @@ class Reader {
   }
 
   void read_zero_sizes(JsonSection& zero) {
-    config_.placement.sub_group_elements = elements(zero, "sub_group_size");
-    config_.placement.reduce_elements = elements(zero, "reduce_bucket_size");
+    zero.without_effect({"sub_group_size"}, "buffers are planned");
     for (const char* key :
          {"prefetch_bucket_size", "param_persistence_threshold", "model_persistence_threshold",
           "max_live_parameters", "max_reuse_distance", "module_granularity_threshold",
@@ -409,10 +410,10 @@ class Reader {
   }
 
   void read_zero_rest(JsonSection& zero) {
-    zero.without_effect(
-        {"reduce_scatter", "contiguous_gradients", "use_multi_rank_bucket_allreduce", "round_robin_gradients",
-         "ignore_unused_parameters", "grad_hooks", "legacy_stage1", "compute_grad_norm"},
-        kReduction);
+    zero.without_effect({"reduce_bucket_size", "reduce_scatter", "contiguous_gradients",
+                         "use_multi_rank_bucket_allreduce", "round_robin_gradients",
+                         "ignore_unused_parameters", "grad_hooks", "legacy_stage1", "compute_grad_norm"},
+                        kReduction);
     zero.without_effect(
         {"stage3_gather_16bit_weights_on_model_save", "stage3_gather_fp16_weights_on_model_save",
          "gather_16bit_weights_on_model_save", "load_from_fp32_weights", "elastic_checkpoint"},
@@ -432,8 +433,8 @@ class Reader {
     if (!aio) return;
     config_.placement.io_block_bytes = elements(*aio, "block_size");
     config_.placement.io_queue_depth = elements(*aio, "queue_depth");
-    config_.placement.io_threads = elements(*aio, "thread_count");
-    if (const auto threads = elements(*aio, "intra_op_parallelism")) config_.placement.io_threads = threads;
+    aio->without_effect({"thread_count", "intra_op_parallelism"},
+                        "queue_depth says how many transfers are under way");
     aio->without_effect({"single_submit", "overlap_events"}, "requests are submitted together and overlap");
     aio->refuse({"use_gds"}, kNotYet);
     aio->finish();

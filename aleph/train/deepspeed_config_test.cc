@@ -81,12 +81,8 @@ TEST(DeepSpeedConfig, ReadsPlacement) {
   EXPECT_EQ(placement.offload_param, Offload::kNvme);
   EXPECT_EQ(placement.offload_optimizer, Offload::kNvme);
   EXPECT_THAT(placement.nvme_paths, ElementsAre("/nvme2", "/nvme"));
-  EXPECT_EQ(placement.sub_group_elements, 50'000'000);
-  EXPECT_EQ(placement.reduce_elements, 100'000'000);
-  EXPECT_EQ(placement.max_in_cpu_elements, 1'000'000'000);
   EXPECT_EQ(placement.io_block_bytes, 262144);
   EXPECT_EQ(placement.io_queue_depth, 32);
-  EXPECT_EQ(placement.io_threads, 4);
   EXPECT_EQ(config.sources.at("offload_param"), "deepspeed zero_optimization.offload_param.device");
   EXPECT_EQ(config.sources.at("lr"), "deepspeed optimizer.params.lr");
 }
@@ -97,11 +93,22 @@ TEST(DeepSpeedConfig, SaysOnceWhichKeysHaveNoEffect) {
   EXPECT_THAT(config.notes, Contains(HasSubstr("no effect here (buffers are planned): "
                                                "zero_optimization.offload_optimizer.buffer_count")));
   for (const char* key : {"zero_optimization.overlap_comm", "zero_optimization.contiguous_gradients",
-                          "zero_optimization.stage3_prefetch_bucket_size"}) {
+                          "zero_optimization.stage3_prefetch_bucket_size",
+                          "zero_optimization.reduce_bucket_size", "zero_optimization.sub_group_size",
+                          "zero_optimization.offload_param.max_in_cpu", "aio.thread_count"}) {
     EXPECT_THAT(all, HasSubstr(key));
     EXPECT_EQ(all.find(key), all.rfind(key)) << key;
   }
   EXPECT_THAT(all, ::testing::Not(HasSubstr("single_submit"))) << "false changes nothing anywhere";
+}
+
+TEST(DeepSpeedConfig, SaysThatOverflowIsAlwaysChecked) {
+  for (const char* value : {"true", "false"}) {
+    const TrainConfig config =
+        read(std::string(R"({"bf16": {"enabled": true, "check_grad_overflow": )") + value + "}}");
+    EXPECT_THAT(config.notes, ElementsAre(HasSubstr("ends the run): bf16.check_grad_overflow"))) << value;
+  }
+  EXPECT_THAT(failure(R"({"bf16": {"check_grad_overflow": 3}})"), HasSubstr("check_grad_overflow"));
 }
 
 TEST(DeepSpeedConfig, DefaultsAreThoseOfDeepSpeed) {
@@ -132,8 +139,6 @@ TEST(DeepSpeedConfig, AdamModes) {
 
 TEST(DeepSpeedConfig, TakesBothSpellings) {
   EXPECT_EQ(read(R"({"bf16": {"enabled": true}})").dtype, DType::kBF16);
-  EXPECT_EQ(read(R"({"bfloat16": {"enabled": true, "check_grad_overflow": false}})").check_overflow, false);
-  EXPECT_EQ(read(R"({"aio": {"intra_op_parallelism": 2}})").placement.io_threads, 2);
   const TrainConfig old = read(
       R"({"zero_optimization": {"stage": 2, "cpu_offload": true, "cpu_offload_params": true,
           "cpu_offload_use_pin_memory": true, "stage3_gather_fp16_weights_on_model_save": true}})");
@@ -226,10 +231,8 @@ TEST(DeepSpeedConfig, WrongTypesAndValuesNameTheKey) {
   EXPECT_THAT(failure(R"({"zero_optimization": {"stage": 4}})"),
               HasSubstr("zero_optimization.stage: found 4"));
   EXPECT_THAT(failure(R"({"train_batch_size": 0})"), HasSubstr("train_batch_size: found 0"));
-  EXPECT_THAT(failure(R"({"zero_optimization": {"sub_group_size": 0.9}})"),
-              HasSubstr("sub_group_size: found 0.9"));
-  EXPECT_THAT(failure(R"({"zero_optimization": {"reduce_bucket_size": -5}})"),
-              HasSubstr("reduce_bucket_size: found -5"));
+  EXPECT_THAT(failure(R"({"aio": {"queue_depth": 0.9}})"), HasSubstr("queue_depth: found 0.9"));
+  EXPECT_THAT(failure(R"({"aio": {"queue_depth": -5}})"), HasSubstr("queue_depth: found -5"));
   EXPECT_THAT(failure(R"({"zero_optimization": {"offload_param": {"device": "gpu"}}})"),
               HasSubstr("offload_param.device: found 'gpu', expected none, cpu or nvme"));
   EXPECT_THAT(failure(R"({"zero_optimization": {"offload_param": {"device": "nvme"}}})"),

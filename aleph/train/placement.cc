@@ -1,7 +1,5 @@
 #include "aleph/train/placement.h"
 
-#include <algorithm>
-
 #include "aleph/base/text_util.h"
 
 namespace aleph::train {
@@ -39,15 +37,11 @@ bool updates_in_backward(const TrainConfig& config) {
 }
 
 zero::EngineOptions engine_options(const PlacementRequest& request) {
-  zero::EngineOptions options{.dtype = request.config.dtype,
-                              .accumulation = request.batch.gradient_accumulation,
-                              .decay_all = request.config.optimizer.decay_all,
-                              .seed = request.config.seed,
-                              .update_in_backward = updates_in_backward(request.config)};
-  if (request.config.placement.sub_group_elements)
-    options.placement.update_chunk_elements =
-        std::min(options.placement.update_chunk_elements, *request.config.placement.sub_group_elements);
-  return options;
+  return {.dtype = request.config.dtype,
+          .accumulation = request.batch.gradient_accumulation,
+          .decay_all = request.config.optimizer.decay_all,
+          .seed = request.config.seed,
+          .update_in_backward = updates_in_backward(request.config)};
 }
 
 zero::Plan plan_placement(const PlacementRequest& request, Console& console) {
@@ -66,14 +60,9 @@ zero::Plan plan_placement(const PlacementRequest& request, Console& console) {
                          .device_budget = fixed.device_memory_bytes.value_or(0),
                          .host_budget = budget_beside(fixed.host_memory_bytes, request.data_bytes)};
   if (fixed.prefetch) plan.prefetch = static_cast<int>(*fixed.prefetch);
-  try {
-    const zero::Plan chosen = zero::make_plan(plan);
-    console.line(describe_plan(chosen));
-    return chosen;
-  } catch (const zero::PlanError& error) {
-    console.line(error.table());
-    throw;
-  }
+  const zero::Plan chosen = zero::make_plan(plan);
+  console.line(describe_plan(chosen));
+  return chosen;
 }
 
 }  // namespace aleph::train

@@ -21,7 +21,7 @@ struct PlacementRequest {
 bool updates_in_backward(const TrainConfig& config);
 zero::EngineOptions engine_options(const PlacementRequest& request);
 /// Says in one line where everything lives and the peaks that were planned. Throws zero::PlanError where
-/// nothing fits the budgets, after a table of what is needed.
+/// nothing fits the budgets.
 zero::Plan plan_placement(const PlacementRequest& request, Console& console);
 
 }  // namespace aleph::train

@@ -36,16 +36,11 @@ class PlacementTest : public ::testing::Test {
 TEST_F(PlacementTest, EngineOptionsAreThoseOfTheConfiguration) {
   config_.dtype = DType::kBF16;
   config_.optimizer.decay_all = true;
-  config_.placement.sub_group_elements = 5000;
   const zero::EngineOptions options = engine_options(request());
   EXPECT_EQ(options.dtype, DType::kBF16);
   EXPECT_EQ(options.accumulation, 3);
   EXPECT_TRUE(options.decay_all);
   EXPECT_EQ(options.seed, 11u);
-  EXPECT_EQ(options.placement.update_chunk_elements, 5000);
-  config_.placement.sub_group_elements = int64_t{1} << 40;
-  EXPECT_EQ(engine_options(request()).placement.update_chunk_elements,
-            zero::Placement().update_chunk_elements);
 }
 
 TEST_F(PlacementTest, WhatTheUserFixedIsKept) {
