@@ -136,11 +136,9 @@ PlanError refuse(const PlanRequest& request, const Plan& best) {
   const std::string budgets =
       fmt::format("--device-memory {} and --host-memory {} to hold them", budget_words(request.device_budget),
                   budget_words(request.host_budget));
-  return {
-      fmt::format(
-          "memory plan: found {}, expected {} (a smaller batch or sequence, or states on NVMe, need less)",
-          needs, budgets),
-      plan_table(request, best)};
+  return {fmt::format("memory plan: found {}, expected {} (a smaller batch or sequence{} would need less)",
+                      needs, budgets, request.nvme ? "" : ", or states on NVMe with --nvme-path,"),
+          plan_table(request, best)};
 }
 
 }  // namespace

@@ -88,6 +88,7 @@ TEST_F(PlannerOfWorlds, RandomBudgetsAreKeptOrRefused) {
     } catch (const PlanError& error) {
       ++refused;
       EXPECT_THAT(error.what(), HasSubstr("memory plan: found at least"));
+      EXPECT_EQ(std::string(error.what()).find("--nvme-path") == std::string::npos, tight.nvme);
       EXPECT_THAT(error.table(), AllOf(HasSubstr("together"), HasSubstr("budget")));
     }
   }
