@@ -178,7 +178,7 @@ Flag nvme_flag(std::vector<std::filesystem::path>& paths) {
   return {.name = "nvme-path",
           .group = "Placement",
           .value = "DIR[,DIR]",
-          .help = "folders for swap files",
+          .help = "no effect: weights are read from the model's own files",
           .arity = Arity::kMany,
           .commas = true,
           .set = [&paths](const Values& values, const std::string&) {

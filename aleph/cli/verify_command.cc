@@ -208,7 +208,8 @@ int verify_command(const VerifyOptions& options, Console& /*console*/) {
     failures += verify_directory(directory, options);
     std::fflush(stdout);
   }
-  fmt::print("{}\n", failures == 0 ? "all checks passed" : fmt::format("{} checks failed", failures));
+  fmt::print("{}\n", failures == 0 ? "all checks passed"
+                                   : fmt::format("{} check{} failed", failures, failures == 1 ? "" : "s"));
   return failures == 0 ? kDone : kWorldsFault;
 }
 

@@ -52,7 +52,7 @@ TEST(VerifyCommand, ABrokenDirectoryAmongOthersIsAFailureAndNotTheEnd) {
   EXPECT_EQ(among.status, 1);
   EXPECT_EQ(among.err, "");
   EXPECT_THAT(among.out, HasSubstr("FAIL"));
-  EXPECT_THAT(among.out, HasSubstr("\n1 checks failed\n"));
+  EXPECT_THAT(among.out, HasSubstr("\n1 check failed\n"));
   const Ran alone = ran({"verify", directory.path().string()});
   EXPECT_EQ(alone.status, 1);
   EXPECT_EQ(alone.out, "");
