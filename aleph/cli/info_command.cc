@@ -124,7 +124,7 @@ void show_json(const fs::path& path) {
   if (json.is_object() && json.contains("model")) return show_tokenizer(path);
   train::TrainConfig config;
   train::read_deepspeed_file(path, config);
-  row("DeepSpeed configuration", path.string());
+  row("DeepSpeed file", path.string());
   for (const auto& [name, source] : config.sources) row("  " + name, "from " + source);
   for (const std::string& note : config.notes) row("  note", note);
 }

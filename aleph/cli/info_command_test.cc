@@ -89,7 +89,7 @@ TEST_F(InfoCommand, ShowsAndVerifiesATrainingCheckpoint) {
 TEST_F(InfoCommand, ShowsADeepSpeedFileAndItsNotes) {
   const fs::path path = write("ds.json", R"({"zero_optimization": {"stage": 2}, "bf16": {"enabled": true}})");
   const std::string out = shown(path);
-  EXPECT_THAT(out, HasSubstr("DeepSpeed configuration"));
+  EXPECT_THAT(out, HasSubstr("DeepSpeed file        "));
   EXPECT_THAT(out, HasSubstr("  zero_stage          from deepspeed zero_optimization.stage\n"));
   EXPECT_THAT(out, HasSubstr("  dtype "));
 }
