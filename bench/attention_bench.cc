@@ -2,34 +2,20 @@
 // in the products that exact attention needs (masked scores do not count). Decoding counts the bytes of keys
 // and values instead.
 //
-//   attention_bench [--threads N] [--seconds S] [--json FILE]
-
-#include <fmt/format.h>
+//   attention_bench [--filter TEXT] [--threads N] [--seconds S] [--json FILE]
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
-#include <cstdio>
-#include <cstdlib>
-#include <fstream>
 #include <string>
-#include <string_view>
 #include <vector>
 
-#include "aleph/base/json.h"
-#include "aleph/base/parallel.h"
 #include "aleph/base/random.h"
 #include "aleph/kernels/attention/attention.h"
 #include "aleph/kernels/simd/simd.h"
+#include "bench/bench.h"
 
 namespace aleph::kernels {
 namespace {
-
-struct Options {
-  int threads = 1;
-  double seconds = 0.5;  ///< per case
-  std::string json;
-};
 
 struct Case {
   std::string name;
@@ -105,137 +91,54 @@ Tensor random_tensor(DeviceContext& device, const Shape& shape, DType dtype) {
   return tensor;
 }
 
-struct Timing {
-  double median, low, high;  ///< seconds: median and quartiles
-};
-
-template <typename Body>
-Timing measure(double seconds, const Body& body) {
-  using Clock = std::chrono::steady_clock;
-  std::vector<double> times;
-  body();
-  const auto begin = Clock::now();
-  while (times.size() < 5 || std::chrono::duration<double>(Clock::now() - begin).count() < seconds) {
-    const auto start = Clock::now();
-    body();
-    times.push_back(std::chrono::duration<double>(Clock::now() - start).count());
-  }
-  std::sort(times.begin(), times.end());
-  return {times[times.size() / 2], times[times.size() / 4], times[times.size() * 3 / 4]};
-}
-
-class Report {
- public:
-  void add(const std::string& name, const Timing& timing, double work, const char* unit) {
-    const double rate = work / timing.median * 1e-9;
-    fmt::print("{:<44} {:>10.1f} us  [{:.1f}, {:.1f}]  {:>7.1f} {}\n", name, timing.median * 1e6,
-               timing.low * 1e6, timing.high * 1e6, rate, unit);
-    std::fflush(stdout);
-    results_.push_back({{"name", name},
-                        {"median_seconds", timing.median},
-                        {"lower_quartile_seconds", timing.low},
-                        {"upper_quartile_seconds", timing.high},
-                        {"rate", rate},
-                        {"unit", unit}});
-  }
-  void write(const Options& options) const {
-    if (options.json.empty()) return;
-    const aleph::Json document = {{"benchmark", "attention"},
-                                  {"threads", options.threads},
-                                  {"cpu_level", cpu_level_name(cpu_level())},
-                                  {"results", results_}};
-    std::ofstream file(options.json);
-    file << document.dump(2) << "\n";
-    if (!file.flush()) throw Error(options.json, "a write error", "a file that can be written");
-  }
-
- private:
-  aleph::Json results_ = aleph::Json::array();
-};
-
-void run_training(DeviceContext& device, const Case& c, const Options& options, Report& report) {
+void run_training(bench::Bench& bench, DeviceContext& device, const Case& c) {
   const Tensor qkv = random_tensor(device, {c.batch, c.seq, c.heads + 2 * c.kv_heads, c.head_dim}, c.dtype);
   const Tensor dout = random_tensor(device, {c.batch, c.seq, c.heads, c.head_dim}, c.dtype);
   Tensor out = random_tensor(device, dout.shape(), c.dtype),
          dqkv = random_tensor(device, qkv.shape(), c.dtype);
   Tensor log_sums = random_tensor(device, {c.batch, c.heads, c.seq}, DType::kF32);
   const double product = 2 * c.visible_scores() * static_cast<double>(c.head_dim);
-  report.add(
-      "forward " + c.name,
-      measure(options.seconds,
-              [&] {
-                attention_forward(
-                    device,
-                    {.spec = c.spec(), .qkv = qkv.view(), .out = out.view(), .log_sums = log_sums.view()});
-              }),
-      2 * product, "GFLOP/s");
-  report.add("backward " + c.name,
-             measure(options.seconds,
-                     [&] {
-                       attention_backward(device, {.spec = c.spec(),
-                                                   .qkv = qkv.view(),
-                                                   .out = out.view(),
-                                                   .log_sums = log_sums.view(),
-                                                   .dout = dout.view(),
-                                                   .dqkv = dqkv.view()});
-                     }),
-             5 * product, "GFLOP/s");
+  bench.run("forward " + c.name, {.operations = 2 * product, .dtype = c.dtype}, [&] {
+    attention_forward(device,
+                      {.spec = c.spec(), .qkv = qkv.view(), .out = out.view(), .log_sums = log_sums.view()});
+  });
+  bench.run("backward " + c.name, {.operations = 5 * product, .dtype = c.dtype}, [&] {
+    attention_backward(device, {.spec = c.spec(),
+                                .qkv = qkv.view(),
+                                .out = out.view(),
+                                .log_sums = log_sums.view(),
+                                .dout = dout.view(),
+                                .dqkv = dqkv.view()});
+  });
 }
 
-void run_decode(DeviceContext& device, const DecodeCase& c, const Options& options, Report& report) {
+void run_decode(bench::Bench& bench, DeviceContext& device, const DecodeCase& c) {
   const Tensor keys = random_tensor(device, {c.kv_heads, c.keys, c.head_dim}, c.dtype);
   const Tensor values = random_tensor(device, keys.shape(), c.dtype);
   const Tensor q = random_tensor(device, {1, c.heads, c.head_dim}, c.dtype);
   Tensor out = random_tensor(device, q.shape(), c.dtype);
   const AttentionSpec spec{.heads = c.heads, .kv_heads = c.kv_heads, .head_dim = c.head_dim, .scale = 0.1f};
-  report.add("decode " + c.name,
-             measure(options.seconds,
-                     [&] {
-                       attention_cached(device, {.spec = spec,
-                                                 .q = q.view(),
-                                                 .keys = keys.view(),
-                                                 .values = values.view(),
-                                                 .first_position = c.keys - 1,
-                                                 .out = out.view()});
-                     }),
-             static_cast<double>(keys.bytes() + values.bytes()), "GB/s");
-}
-
-Options parse(int argc, char** argv) {
-  Options options;
-  for (int i = 1; i < argc; i += 2) {
-    const std::string_view flag = argv[i];
-    if (i + 1 == argc) throw UsageError(std::string(flag), "no value", "a value");
-    if (flag == "--threads")
-      options.threads = std::max(1, std::atoi(argv[i + 1]));
-    else if (flag == "--seconds")
-      options.seconds = std::atof(argv[i + 1]);
-    else if (flag == "--json")
-      options.json = argv[i + 1];
-    else
-      throw UsageError("option", "'" + std::string(flag) + "'", "--threads, --seconds or --json");
-  }
-  return options;
+  bench.run("decode " + c.name, {.bytes = static_cast<double>(keys.bytes() + values.bytes())}, [&] {
+    attention_cached(device, {.spec = spec,
+                              .q = q.view(),
+                              .keys = keys.view(),
+                              .values = values.view(),
+                              .first_position = c.keys - 1,
+                              .out = out.view()});
+  });
 }
 
 void run(int argc, char** argv) {
-  const Options options = parse(argc, argv);
-  aleph::set_num_threads(options.threads);
-  fmt::print("attention, {} threads, {}\n", options.threads, cpu_level_name(cpu_level()));
+  bench::Bench bench("attention", bench::parse(argc, argv));
   DeviceContext device({});
-  Report report;
-  for (const Case& c : cases()) run_training(device, c, options, report);
-  for (const DecodeCase& c : decode_cases()) run_decode(device, c, options, report);
-  report.write(options);
+  for (const Case& c : cases()) run_training(bench, device, c);
+  for (const DecodeCase& c : decode_cases()) run_decode(bench, device, c);
+  bench.write();
 }
 
 }  // namespace
 }  // namespace aleph::kernels
 
-int main(int argc, char** argv) try {
-  aleph::kernels::run(argc, argv);
-  return 0;
-} catch (const std::exception& error) {
-  fmt::print(stderr, "{}\n", error.what());
-  return 1;
+int main(int argc, char** argv) {
+  return aleph::bench::main_of([&] { aleph::kernels::run(argc, argv); });
 }

@@ -1,80 +1,190 @@
-// How every benchmark measures: warm up, repeat for a fixed time, print median and spread with what the case
-// moves and computes, so that a line reads against the machine's ceilings.
+// How every benchmark measures and reports: warm up, repeat for a fixed time, print median and quartiles with
+// the rates of what a case computes and moves, as a share of the ceilings of this machine measured in the
+// same run.
 #pragma once
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "aleph/base/clock.h"
+#include "aleph/base/error.h"
+#include "aleph/base/json.h"
+#include "aleph/base/parallel.h"
+#include "aleph/kernels/matmul/matmul.h"
 
 namespace aleph::bench {
 
 /// What one run of a case costs.
 struct Work {
-  double operations = 0;  ///< floating-point operations
-  double bytes = 0;       ///< read and written, each once
+  double operations = 0;      ///< floating-point operations
+  double bytes = 0;           ///< read and written, each once
+  DType dtype = DType::kF32;  ///< of the operations: says which ceiling they have
 };
 
-/// Runs cases whose name contains `filter` and prints one line each, or one JSON object per line.
+/// Flags of a benchmark: --filter TEXT, --threads N, --seconds S, --json FILE, and its own.
+struct Options {
+  std::string filter;  ///< only cases whose name contains it
+  int threads = num_threads();
+  double seconds = 0.3;  ///< per case
+  std::string json;      ///< file for the results
+  std::map<std::string, std::string> own;
+};
+
+/// `own`: further flags and their defaults.
+inline Options parse(int argc, char** argv, std::map<std::string, std::string> own = {}) {
+  Options options{.own = std::move(own)};
+  for (int i = 1; i < argc; i += 2) {
+    const std::string flag = argv[i];
+    if (i + 1 == argc) throw UsageError(flag, "no value", "a value");
+    const char* value = argv[i + 1];
+    if (flag == "--filter") {
+      options.filter = value;
+    } else if (flag == "--threads") {
+      options.threads = std::max(1, std::atoi(value));
+    } else if (flag == "--seconds") {
+      options.seconds = std::atof(value);
+    } else if (flag == "--json") {
+      options.json = value;
+    } else if (const auto found = options.own.find(flag); found != options.own.end()) {
+      found->second = value;
+    } else {
+      throw UsageError("option", "'" + flag + "'", "a flag that the head of the source names");
+    }
+  }
+  set_num_threads(options.threads);
+  return options;
+}
+
+struct Timing {
+  double median, low, high;  ///< seconds: median and quartiles
+};
+
+template <typename Body>
+Timing measure(double seconds, const Body& body) {
+  std::vector<double> times;
+  body();
+  const Stopwatch total;
+  while (times.size() < 5 || total.seconds() < seconds) {
+    const Stopwatch watch;
+    body();
+    times.push_back(watch.seconds());
+  }
+  std::sort(times.begin(), times.end());
+  return {times[times.size() / 2], times[times.size() / 4], times[times.size() * 3 / 4]};
+}
+
+/// What this machine does at best with these threads: large matrix products, and copying beyond the caches.
+struct Ceilings {
+  double fp32_operations = 0, bf16_operations = 0, bytes = 0;  ///< per second
+};
+
+inline double matmul_ceiling(DeviceContext& device, DType dtype, double seconds) {
+  constexpr int64_t kSize = 1536;
+  Tensor a(device.memory(), {kSize, kSize}, dtype, MemoryTag::kWorkspace);
+  Tensor c(device.memory(), {kSize, kSize}, dtype, MemoryTag::kWorkspace);
+  std::memset(a.view().raw(), 0, static_cast<size_t>(a.view().bytes()));
+  const Timing timing =
+      measure(seconds, [&] { kernels::matmul(device, {.a = a.view(), .b = a.view(), .c = c.view()}); });
+  return 2.0 * kSize * kSize * kSize / timing.median;
+}
+
+inline double copy_ceiling(double seconds) {
+  constexpr int64_t kBytes = int64_t{256} << 20;
+  std::vector<std::byte> from(kBytes), to(kBytes);
+  const Timing timing = measure(seconds, [&] {
+    parallel_for(kBytes, 4096, [&](int64_t begin, int64_t end) {
+      std::memcpy(to.data() + begin, from.data() + begin, static_cast<size_t>(end - begin));
+    });
+  });
+  return 2.0 * static_cast<double>(kBytes) / timing.median;
+}
+
+/// Runs cases, prints a line each, and writes them all as JSON at the end.
 class Bench {
  public:
-  Bench(int argc, char** argv) {
-    for (int i = 1; i < argc; ++i) {
-      if (std::string_view(argv[i]) == "--json") {
-        json_ = true;
-      } else {
-        filter_ = argv[i];
-      }
-    }
-    if (!json_)
-      fmt::print("{:<44} {:>10} {:>10} {:>7} {:>10} {:>9}\n", "case", "median us", "best us", "spread",
-                 "GFLOP/s", "GB/s");
+  Bench(std::string name, Options options) : name_(std::move(name)), options_(std::move(options)) {
+    DeviceContext device({});
+    ceilings_ = {.fp32_operations = matmul_ceiling(device, DType::kF32, options_.seconds),
+                 .bf16_operations = matmul_ceiling(device, DType::kBF16, options_.seconds),
+                 .bytes = copy_ceiling(options_.seconds)};
+    fmt::print("{}, {} threads; ceilings: {:.0f} GFLOP/s fp32, {:.0f} GFLOP/s bf16, {:.1f} GB/s\n", name_,
+               options_.threads, ceilings_.fp32_operations / 1e9, ceilings_.bf16_operations / 1e9,
+               ceilings_.bytes / 1e9);
+    fmt::print("{:<44} {:>10} {:>20} {:>9} {:>5} {:>9} {:>5}\n", "case", "median us", "quartiles", "GFLOP/s",
+               "%", "GB/s", "%");
   }
 
-  bool wants(const std::string& name) const { return name.find(filter_) != std::string::npos; }
+  const Options& options() const { return options_; }
 
+  bool wants(const std::string& name) const { return name.find(options_.filter) != std::string::npos; }
+
+  /// Measures `body` where the filter lets it.
   template <typename Body>
   void run(const std::string& name, const Work& work, const Body& body) {
-    if (!wants(name)) return;
-    body();
-    std::vector<double> seconds;
-    const Stopwatch total;
-    while (seconds.size() < 5 || (total.seconds() < kSeconds && seconds.size() < kMaxRuns)) {
-      const Stopwatch watch;
-      body();
-      seconds.push_back(watch.seconds());
-    }
-    report(name, work, seconds);
+    if (wants(name)) report(name, work, measure(options_.seconds, body));
+  }
+
+  /// Writes the results to --json. Throws Error where it cannot.
+  void write() const {
+    if (options_.json.empty()) return;
+    const Json document = {{"benchmark", name_},
+                           {"threads", options_.threads},
+                           {"fp32_gflops_ceiling", ceilings_.fp32_operations / 1e9},
+                           {"bf16_gflops_ceiling", ceilings_.bf16_operations / 1e9},
+                           {"gb_per_s_ceiling", ceilings_.bytes / 1e9},
+                           {"results", results_}};
+    std::ofstream file(options_.json);
+    file << document.dump(2) << "\n";
+    if (!file.flush()) throw Error(options_.json, "a write error", "a file that can be written");
   }
 
  private:
-  static constexpr double kSeconds = 0.3;
-  static constexpr size_t kMaxRuns = 1000;
-
-  void report(const std::string& name, const Work& work, std::vector<double>& seconds) const {
-    std::sort(seconds.begin(), seconds.end());
-    const double median = seconds[seconds.size() / 2];
-    const double spread = (seconds[seconds.size() * 3 / 4] - seconds[seconds.size() / 4]) / median;
-    const double gflops = work.operations / median / 1e9, gigabytes = work.bytes / median / 1e9;
-    if (json_) {
-      fmt::print(
-          "{{\"case\": \"{}\", \"median_us\": {:.2f}, \"best_us\": {:.2f}, \"spread\": {:.3f}, \"gflops\": "
-          "{:.2f}, \"gb_per_s\": "
-          "{:.2f}}}\n",
-          name, median * 1e6, seconds[0] * 1e6, spread, gflops, gigabytes);
-    } else {
-      fmt::print("{:<44} {:>10.1f} {:>10.1f} {:>6.0f}% {:>10.1f} {:>9.1f}\n", name, median * 1e6,
-                 seconds[0] * 1e6, spread * 100, gflops, gigabytes);
-    }
+  void report(const std::string& name, const Work& work, const Timing& timing) {
+    const double operations = work.operations / timing.median, bytes = work.bytes / timing.median;
+    const double peak = work.dtype == DType::kF32 ? ceilings_.fp32_operations : ceilings_.bf16_operations;
+    const auto cell = [](double rate, double ceiling) {
+      return rate > 0
+                 ? fmt::format("{:>9.{}f} {:>4.0f}%", rate / 1e9, rate < 1e9 ? 4 : 1, 100 * rate / ceiling)
+                 : fmt::format("{:>15}", "");
+    };
+    fmt::print("{:<44} {:>10.1f} {:>20} {} {}\n", name, timing.median * 1e6,
+               fmt::format("[{:.1f}, {:.1f}]", timing.low * 1e6, timing.high * 1e6), cell(operations, peak),
+               cell(bytes, ceilings_.bytes));
+    std::fflush(stdout);
+    results_.push_back({{"case", name},
+                        {"median_seconds", timing.median},
+                        {"lower_quartile_seconds", timing.low},
+                        {"upper_quartile_seconds", timing.high},
+                        {"gflops", operations / 1e9},
+                        {"gb_per_s", bytes / 1e9}});
   }
 
-  std::string filter_;
-  bool json_ = false;
+  std::string name_;
+  Options options_;
+  Ceilings ceilings_;
+  Json results_ = Json::array();
 };
+
+/// The body of main: one line on standard error and status 1 where `run` fails.
+template <typename Run>
+int main_of(const Run& run) {
+  try {
+    run();
+    return 0;
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "{}\n", error.what());
+    return 1;
+  }
+}
 
 }  // namespace aleph::bench

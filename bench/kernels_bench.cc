@@ -1,4 +1,5 @@
-// kernels_bench [FILTER] [--json]: every CPU kernel at the sizes of a small GPT (1024 tokens, hidden 768).
+// kernels_bench [--filter TEXT] [--threads N] [--seconds S] [--json FILE]: every CPU kernel at the sizes of a
+// small GPT (1024 tokens, hidden 768).
 
 #include "aleph/kernels/activation/activation.h"
 #include "aleph/kernels/adamw/adamw.h"
@@ -46,12 +47,12 @@ void bench_matmul(bench::Bench& bench, DeviceContext& device, DType dtype) {
                  weight = normal(device, {inner, hidden}, dtype);
     Tensor y = normal(device, {kTokens, inner}, dtype), dx = normal(device, {kTokens, hidden}, dtype);
     Tensor dweight = normal(device, {inner, hidden}, DType::kF32);
-    bench.run("matmul " + name + " y", {operations}, [&] {
+    bench.run("matmul " + name + " y", {operations, 0, dtype}, [&] {
       matmul(device, {.a = x.view(), .b = weight.view(), .transpose_b = true, .c = y.view()});
     });
-    bench.run("matmul " + name + " dx", {operations},
+    bench.run("matmul " + name + " dx", {operations, 0, dtype},
               [&] { matmul(device, {.a = y.view(), .b = weight.view(), .c = dx.view()}); });
-    bench.run("matmul " + name + " dw", {operations}, [&] {
+    bench.run("matmul " + name + " dw", {operations, 0, dtype}, [&] {
       matmul(device,
              {.a = y.view(), .transpose_a = true, .b = x.view(), .c = dweight.view(), .accumulate = true});
     });
@@ -70,7 +71,7 @@ void bench_packed(bench::Bench& bench, DeviceContext& device, DType dtype) {
     Tensor c = normal(device, {m, kInner}, dtype);
     size_t turn = 0;
     bench.run(fmt::format("packed {} {}x{}x{}", dtype_name(dtype), m, kHidden, kInner),
-              {2.0 * static_cast<double>(m * kHidden * kInner), static_cast<double>(weight.bytes())},
+              {2.0 * static_cast<double>(m * kHidden * kInner), static_cast<double>(weight.bytes()), dtype},
               [&] { matmul(device, {.a = a.view(), .weight = &weights[turn++ % kWeights], .c = c.view()}); });
   }
 }
@@ -199,7 +200,7 @@ void bench_flat(bench::Bench& bench, DeviceContext& device) {
 }
 
 void run_all(int argc, char** argv) {
-  bench::Bench bench(argc, argv);
+  bench::Bench bench("kernels", bench::parse(argc, argv));
   DeviceContext device({});
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
     bench_matmul(bench, device, dtype);
@@ -210,16 +211,12 @@ void run_all(int argc, char** argv) {
   }
   bench_loss(bench, device);
   bench_flat(bench, device);
+  bench.write();
 }
 
 }  // namespace
 }  // namespace aleph::kernels
 
 int main(int argc, char** argv) {
-  try {
-    aleph::kernels::run_all(argc, argv);
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "{}\n", error.what());
-    return 1;
-  }
+  return aleph::bench::main_of([&] { aleph::kernels::run_all(argc, argv); });
 }
