@@ -9,6 +9,7 @@
 #include <algorithm>
 
 #include "aleph/base/json.h"
+#include "aleph/base/random.h"
 #include "aleph/checkpoint/training_checkpoint.h"
 #include "aleph/io/file.h"
 #include "tests/support/tiny_run.h"
@@ -78,6 +79,19 @@ TEST(ProgramTest, BrokenFilesAreOneLine) {
       world / "small.json",
       R"({"model_type": "gpt2", "vocab_size": 100, "n_embd": 8, "n_layer": 1, "n_head": 1})");
   expect_refused(with(good, "--init", (world / "small.json").string()), 1, "vocabulary");
+}
+
+TEST(ProgramTest, EncodedBytesAreDecodedByteForByte) {
+  const io::TemporaryDirectory directory;
+  const RandomStream random({.seed = 13});
+  std::string bytes(10007, '\0');
+  for (uint64_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(random.below(256, i));
+  io::write_file_atomically(directory / "bytes", bytes + "half a character: \xE2\x82");
+  const std::string tokenizer = std::string(" --tokenizer '") + ALEPH_TEST_DATA + "/tiny-tokenizer'";
+  const ProgramResult result =
+      run_script(directory.path(), "\"$ALEPH\" tokenizer encode --file bytes" + tokenizer +
+                                       " | \"$ALEPH\" tokenizer decode" + tokenizer + " | cmp - bytes");
+  EXPECT_EQ(result.status, 0) << result.out << result.err;
 }
 
 TEST(ProgramTest, WhatFitsNowhereIsRefusedWithATable) {

@@ -1,5 +1,6 @@
 // aleph tokenizer train | encode | decode.
 #include <fmt/ranges.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <filesystem>
@@ -40,7 +41,7 @@ CommandSyntax syntax(TokenizerOptions& options) {
     };
   };
   return {.name = "aleph tokenizer",
-          .summary = "Train a byte-level BPE tokenizer, or turn text into token ids and back.",
+          .summary = "Train a byte-level BPE tokenizer, or turn text into token ids and back, byte for byte.",
           .flags = {{.name = "vocab-size",
                      .group = "train",
                      .value = "N",
@@ -148,7 +149,8 @@ int decode(const TokenizerOptions& options, const Values& words) {
     }
     ids.push_back(static_cast<int32_t>(id));
   }
-  const std::string text = tokenizer.decode(ids, options.no_special) + "\n";
+  std::string text = tokenizer.decode_bytes(ids, options.no_special);
+  if (::isatty(STDOUT_FILENO) != 0 && !text.ends_with('\n')) text += '\n';  // before the next prompt
   std::fwrite(text.data(), 1, text.size(), stdout);
   return kDone;
 }

@@ -79,7 +79,21 @@ TEST(TokenizerCommand, DecodingGivesTheTextBack) {
     }
     std::string ids = encoded({"--no-special", "--", text});
     const StandardInput input(ids);
-    EXPECT_EQ(ran({"tokenizer", "decode", "--tokenizer", kTiny}).out, text + "\n");
+    EXPECT_EQ(ran({"tokenizer", "decode", "--tokenizer", kTiny}).out, text);
+  }
+}
+
+TEST(TokenizerCommand, DecodingGivesAnyBytesBack) {
+  const io::TemporaryDirectory directory;
+  const std::string file = (directory / "bytes").string();
+  const RandomStream random({.seed = 12});
+  for (uint64_t round = 0; round < 10; ++round) {
+    std::string bytes(random.below(2000, 5000 * round), '\0');
+    for (uint64_t i = 0; i < bytes.size(); ++i)
+      bytes[i] = static_cast<char>(random.below(round % 2 == 0 ? 256 : 8, 5000 * round + i + 1));
+    io::write_file_atomically(file, bytes);
+    const StandardInput input(encoded({"--file", file}));
+    EXPECT_TRUE(ran({"tokenizer", "decode", "--tokenizer", kTiny}).out == bytes) << "round " << round;
   }
 }
 
@@ -109,7 +123,7 @@ TEST(TokenizerCommand, ATrainedTokenizerEncodesAndDecodes) {
   EXPECT_THAT(ids, HasSubstr(" 1\n"));
   EXPECT_LT(std::count(ids.begin(), ids.end(), ' '), 5);
   const StandardInput input(ids);
-  EXPECT_EQ(ran({"tokenizer", "decode", "--tokenizer", output}).out, "the cat <pad>\n");
+  EXPECT_EQ(ran({"tokenizer", "decode", "--tokenizer", output}).out, "the cat <pad>");
   EXPECT_THAT(ran({"info", output}).out, HasSubstr("<end> (0)"));
 }
 
