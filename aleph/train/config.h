@@ -98,7 +98,7 @@ struct TrainConfig {
   double epochs = 1;
   uint64_t seed = 0;
   std::optional<int64_t> threads;  ///< not given: all cores
-  std::optional<int64_t> ranks;    ///< not given: what the launcher says, else 1
+  std::optional<int64_t> ranks;    ///< not given: 1; more are refused
   std::filesystem::path deepspeed;
   bool print_config = false;
 

@@ -365,8 +365,7 @@ Fields placement_fields() {
 Fields run_fields() {
   return {
       member_field("threads", "N", "threads of this rank; by default all cores", ALEPH_MEMBER(threads)),
-      member_field("ranks", "N", "ranks in this process; by default what the launcher says",
-                   ALEPH_MEMBER(ranks)),
+      with_default("1", member_field("ranks", "N", "this version trains with one", ALEPH_MEMBER(ranks))),
       member_field("log_file", "FILE.jsonl", "a JSON object per step", ALEPH_MEMBER(log.file)),
       member_field("logging_steps", "N", "a line every N steps", ALEPH_MEMBER(log.steps)),
       member_field("print_config", "", "print the effective options and their sources, and stop",
