@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <string_view>
 
 #include "aleph/base/error.h"
 #include "aleph/base/json.h"
@@ -14,6 +15,7 @@
 #include "aleph/io/file.h"
 #include "aleph/models/registry.h"
 #include "aleph/text/tokenizer.h"
+#include "aleph/text/utf8.h"
 #include "aleph/train/deepspeed_config.h"
 
 namespace aleph::cli {
@@ -22,6 +24,7 @@ namespace {
 namespace fs = std::filesystem;
 using Values = std::vector<std::string>;
 constexpr int64_t kLargestText = int64_t{4} << 30;
+constexpr size_t kLookedAt = size_t{64} << 10;  // bytes that decide what a file is
 
 struct InfoOptions {
   bool tensors = false;
@@ -129,6 +132,71 @@ void show_json(const fs::path& path) {
   for (const std::string& note : config.notes) row("  note", note);
 }
 
+/// The first bytes of a file.
+std::string beginning(const fs::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) throw Error(path.string(), "no readable file", "a directory or file");
+  std::string bytes(kLookedAt, '\0');
+  in.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  bytes.resize(static_cast<size_t>(in.gcount()));
+  return bytes;
+}
+
+/// A zero byte, or more than one in ten that are neither UTF-8 nor printed.
+bool is_binary(std::string_view bytes) {
+  size_t strange = 0;
+  for (size_t i = 0; i < bytes.size();) {
+    const text::Utf8Char one = text::utf8_at(bytes, i);
+    if (one.code == 0) return true;
+    const bool layout = (one.code >= '\t' && one.code <= '\r') || one.code == 0x1b;
+    if (one.code < ' ' && !layout) ++strange;
+    i += static_cast<size_t>(one.length);
+  }
+  return 10 * strange > bytes.size();
+}
+
+/// What binary files of others begin with.
+std::string kind_of(std::string_view bytes) {
+  constexpr std::pair<std::string_view, const char*> kKinds[] = {
+      {"GGUF", "gguf: a model of llama.cpp"},
+      {"PK\x03\x04", "zip: what torch.save and numpy.savez write, too"},
+      {"\x1f\x8b", "gzip: compressed"},
+      {"\x28\xb5\x2f\xfd", "zstd: compressed"}};
+  for (const auto& [magic, kind] : kKinds) {
+    if (bytes.starts_with(magic)) return kind;
+  }
+  return "";
+}
+
+/// Version, tensors and metadata of a GGUF file, little-endian after the first four bytes.
+void show_gguf_header(std::string_view bytes) {
+  const auto number = [&](size_t at, size_t size) {
+    uint64_t value = 0;
+    for (size_t i = 0; i < size; ++i) value |= uint64_t{static_cast<uint8_t>(bytes[at + i])} << (8 * i);
+    return std::to_string(value);
+  };
+  if (bytes.size() < 24) return;
+  row("  version", number(4, 4));
+  row("  tensors", number(8, 8));
+  row("  metadata entries", number(16, 8));
+}
+
+void show_binary(const fs::path& path, std::string_view bytes) {
+  const std::string kind = kind_of(bytes);
+  std::error_code unknown;
+  const auto found = fs::file_size(path, unknown);
+  const std::string size = unknown ? "unknown size" : format_bytes(static_cast<int64_t>(found));
+  if (kind.empty()) {
+    throw Error(path.string(), fmt::format("a binary file ({}) of no known kind", size),
+                "a model, checkpoint, tokenizer, safetensors, DeepSpeed or text file");
+  }
+  row("binary file", path.string());
+  row("  size", size);
+  row("  kind", kind);
+  if (bytes.starts_with("GGUF")) show_gguf_header(bytes);
+  row("  note", "not read by aleph: weights come from safetensors");
+}
+
 void show_text(const fs::path& path, const InfoOptions& options) {
   const std::string text = io::read_file(path, kLargestText);
   row("text", path.string());
@@ -171,6 +239,8 @@ int info_command(const Values& arguments) {
     show_tensors(checkpoint::SafetensorsFile::open(path), options.tensors);
   } else if (path.extension() == ".json") {
     show_json(path);
+  } else if (const std::string bytes = beginning(path); is_binary(bytes)) {
+    show_binary(path, bytes);
   } else {
     show_text(path, options);
   }

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 
 #include "aleph/base/json.h"
+#include "aleph/base/random.h"
 #include "aleph/checkpoint/safetensors.h"
 #include "aleph/checkpoint/training_checkpoint.h"
 #include "aleph/cli/testing.h"
@@ -103,6 +104,39 @@ TEST_F(InfoCommand, CountsATextInBytesLinesAndTokens) {
   EXPECT_THAT(shown(path, {"--tokenizer", kStories.string()}), HasSubstr("bytes a token)\n"));
   EXPECT_THAT(shown(write("empty.txt", ""), {"--tokenizer", kStories.string()}),
               HasSubstr("  bytes               0\n"));
+}
+
+TEST_F(InfoCommand, NamesBinaryFilesOfOthers) {
+  using std::string_literals::operator""s;
+  const std::string zeros(100, '\0');
+  const std::string gguf =
+      shown(write("m.gguf", "GGUF\3\0\0\0\x05\1\0\0\0\0\0\0\x11\0\0\0\0\0\0\0"s + zeros));
+  for (const char* row :
+       {"binary file           ", "  size                124 B\n", "  kind                gguf",
+        "  version             3\n", "  tensors             261\n", "  metadata entries    17\n"})
+    EXPECT_THAT(gguf, HasSubstr(row));
+  EXPECT_THAT(shown(write("short.gguf", "GGUF\3\0"s)), Not(HasSubstr("tensors  ")));
+  EXPECT_THAT(shown(write("m.pt", "PK\3\4"s + zeros)), HasSubstr("  kind                zip"));
+  EXPECT_THAT(shown(write("m.gz", "\x1f\x8b\x08\0"s + zeros)), HasSubstr("  kind                gzip"));
+  EXPECT_THAT(shown(write("about.txt", "GGUF is a format.\n")), HasSubstr("  lines               1\n"));
+}
+
+TEST_F(InfoCommand, TellsTextFromOtherBytes) {
+  const RandomStream random({.seed = 5});
+  for (uint64_t round = 0; round < 8; ++round) {
+    std::string noise(200 + random.below(100'000, 200'000 * round), '\0');
+    for (uint64_t i = 0; i < noise.size(); ++i)  // no zero bytes, which would be too easy
+      noise[i] = static_cast<char>(1 + random.below(255, 200'000 * round + i + 1));
+    EXPECT_THAT(fault(write("noise", noise)), HasSubstr("noise: found a binary file ("));
+  }
+  EXPECT_THAT(shown(write("latin1.txt",
+                          "Gr\xFC\xDF"
+                          "e aus dem S\xFC"
+                          "den, \x1b[1mfett\x1b[0m und\tmehr\r\n")),
+              HasSubstr("  lines               1\n"));
+  std::string hangul;
+  while (hangul.size() < 200'000) hangul += "한글 ";
+  EXPECT_THAT(shown(write("long.txt", hangul)), HasSubstr("  bytes               "));
 }
 
 TEST_F(InfoCommand, SaysWhatItCannotShow) {
