@@ -75,5 +75,18 @@ TEST(VerifyCommand, DamagedReferencesAreNamed) {
   EXPECT_THAT(ran({"verify", (directory / "m").string()}).fault(), HasSubstr("expected.safetensors: found"));
 }
 
+TEST(VerifyCommand, DropoutIsOff) {
+  const io::TemporaryDirectory directory;
+  fs::copy(kGoldens / "gpt2", directory / "m");
+  for (const char* name : {"config.json", "config.v5.json"}) {
+    const fs::path path = directory / "m" / name;
+    Json config = Json::parse(io::read_file(path, 1 << 20));
+    for (const char* key : {"attn_pdrop", "embd_pdrop", "resid_pdrop"}) config[key] = 0.1;
+    io::write_file_atomically(path, config.dump());
+  }
+  const Ran result = ran({"verify", (directory / "m").string()});
+  EXPECT_EQ(result.status, 0) << result.out << result.err;
+}
+
 }  // namespace
 }  // namespace aleph::cli

@@ -57,9 +57,9 @@ VerifyModel::VerifyModel(const std::filesystem::path& directory, DType dtype, in
   const nn::Model::Options options{
       .embedding = spec_.embedding, .blocks = spec_.blocks, .head = spec_.head, .max_seq = max_seq};
   model_ = std::make_unique<nn::Model>(device_, options);
-  engine_ =
-      std::make_unique<zero::Engine>(zero::EngineContext{device_, nvme_, self_}, *model_, *rule_,
-                                     zero::EngineOptions{.placement = {}, .dtype = dtype, .decay_all = true});
+  engine_ = std::make_unique<zero::Engine>(
+      zero::EngineContext{device_, nvme_, self_}, *model_, *rule_,
+      zero::EngineOptions{.dtype = dtype, .decay_all = true, .dropout = false});
   engine_->load_parameters([&](const autograd::Parameter& parameter, const TensorView& values) {
     weights_.read(parameter.name, values);
   });

@@ -10,9 +10,6 @@
 namespace aleph::io {
 namespace {
 
-constexpr int kMaxDepth = 1024;
-constexpr int64_t kMaxBlockBytes = int64_t{1} << 30;  // one system call moves at most 2^31 - 4096 bytes
-
 std::unique_ptr<Backend> make_backend(const AsyncQueue::Options& options, BlockQueue& blocks) {
   SystemCalls& calls = options.calls != nullptr ? *options.calls : SystemCalls::real();
   std::unique_ptr<Backend> backend;
@@ -28,10 +25,12 @@ std::unique_ptr<Backend> make_backend(const AsyncQueue::Options& options, BlockQ
 
 AsyncQueue::AsyncQueue(const Options& options) : options_(options), blocks_(std::make_unique<BlockQueue>()) {
   ALEPH_CHECK(options.depth >= 1 && options.depth <= kMaxDepth, "depth {}", options.depth);
-  ALEPH_CHECK(options.block_bytes >= kDirectAlignment && options.block_bytes <= kMaxBlockBytes &&
-                  options.block_bytes % kDirectAlignment == 0,
-              "blocks of {} bytes", options.block_bytes);
+  ALEPH_CHECK(takes_block(options.block_bytes), "blocks of {} bytes", options.block_bytes);
   backend_ = make_backend(options, *blocks_);
+}
+
+bool AsyncQueue::takes_block(int64_t bytes) {
+  return bytes >= kDirectAlignment && bytes <= int64_t{1} << 30 && bytes % kDirectAlignment == 0;
 }
 
 AsyncQueue::~AsyncQueue() {

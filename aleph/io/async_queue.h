@@ -41,9 +41,14 @@ class AsyncQueue {
     kIoUring,  ///< throws Error where there is none
     kThreads
   };
+  static constexpr int kMaxDepth = 1024;
+  /// Whether blocks may have this size: a positive multiple of kDirectAlignment of at most 1 GiB (one system
+  /// call moves at most 2^31 - 4096 bytes).
+  static bool takes_block(int64_t bytes);
+
   struct Options {
-    int depth = 8;
-    int64_t block_bytes = 1 << 20;  ///< a multiple of kDirectAlignment
+    int depth = 8;                  ///< 1 ... kMaxDepth
+    int64_t block_bytes = 1 << 20;  ///< see takes_block
     BackendKind backend = BackendKind::kAuto;
     SystemCalls* calls = nullptr;  ///< nullptr: the real ones
   };

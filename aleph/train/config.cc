@@ -115,7 +115,7 @@ void validate_optimizer(const TrainConfig& config) {
 void validate_placement(const TrainConfig& config) {
   const PlacementConfig& placement = config.placement;
   if (placement.zero_stage) require_range<int64_t>(config, "zero_stage", *placement.zero_stage, 0, 3);
-  require_count(config, "prefetch", placement.prefetch, 0);
+  require_count(config, "prefetch", placement.prefetch, 0, 1 << 20);
   require_count(config, "threads", config.threads, 1, 4096);
   require_count(config, "ranks", config.ranks, 1, 4096);
   require_count(config, "device_memory", placement.device_memory_bytes, 1 << 20);

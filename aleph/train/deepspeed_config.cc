@@ -11,6 +11,7 @@
 #include "aleph/base/error.h"
 #include "aleph/base/json.h"
 #include "aleph/base/text_util.h"
+#include "aleph/io/async_queue.h"
 #include "aleph/train/config_fields.h"
 #include "aleph/train/json_section.h"
 
@@ -432,7 +433,12 @@ class Reader {
     std::optional<JsonSection> aio = root_.section("aio");
     if (!aio) return;
     config_.placement.io_block_bytes = elements(*aio, "block_size");
+    if (const auto bytes = config_.placement.io_block_bytes; bytes && !io::AsyncQueue::takes_block(*bytes))
+      aio->fail("block_size", fmt::format("{}", *bytes), "a multiple of 4096 of at most 1 GiB");
     config_.placement.io_queue_depth = elements(*aio, "queue_depth");
+    if (const auto depth = config_.placement.io_queue_depth; depth && *depth > io::AsyncQueue::kMaxDepth)
+      aio->fail("queue_depth", fmt::format("{}", *depth),
+                fmt::format("at most {}", io::AsyncQueue::kMaxDepth));
     aio->without_effect({"thread_count", "intra_op_parallelism"},
                         "queue_depth says how many transfers are under way");
     aio->without_effect({"single_submit", "overlap_events"}, "requests are submitted together and overlap");

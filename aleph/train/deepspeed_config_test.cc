@@ -233,6 +233,10 @@ TEST(DeepSpeedConfig, WrongTypesAndValuesNameTheKey) {
   EXPECT_THAT(failure(R"({"train_batch_size": 0})"), HasSubstr("train_batch_size: found 0"));
   EXPECT_THAT(failure(R"({"aio": {"queue_depth": 0.9}})"), HasSubstr("queue_depth: found 0.9"));
   EXPECT_THAT(failure(R"({"aio": {"queue_depth": -5}})"), HasSubstr("queue_depth: found -5"));
+  EXPECT_THAT(failure(R"({"aio": {"queue_depth": 4294967297}})"),
+              HasSubstr("queue_depth: found 4294967297, expected at most 1024"));
+  EXPECT_THAT(failure(R"({"aio": {"block_size": 1000}})"),
+              HasSubstr("block_size: found 1000, expected a multiple of 4096"));
   EXPECT_THAT(failure(R"({"zero_optimization": {"offload_param": {"device": "gpu"}}})"),
               HasSubstr("offload_param.device: found 'gpu', expected none, cpu or nvme"));
   EXPECT_THAT(failure(R"({"zero_optimization": {"offload_param": {"device": "nvme"}}})"),

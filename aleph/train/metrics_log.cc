@@ -39,7 +39,7 @@ OrderedJson step_json(const StepRecord& record) {
       {"step", record.step},
       {"loss", record.loss},
       {"learning_rate", record.learning_rate},
-      {"grad_norm", record.grad_norm},
+      {"grad_norm", record.skipped ? OrderedJson() : OrderedJson(record.grad_norm)},
       {"tokens", record.tokens},
       {"tokens_per_second", record.tokens_per_second()},
       {"step_seconds", record.step_seconds},

@@ -48,6 +48,7 @@ void RunTotals::add_step(const StepRecord& record, const zero::StepTimes& engine
   times.steps += record.step_seconds;
   times.forward += engine.forward;
   times.backward += engine.backward;
+  times.update += engine.update;
   for (size_t kind = 0; kind < io.size(); ++kind) {
     io[kind].read_bytes += record.io[kind].read_bytes;
     io[kind].written_bytes += record.io[kind].written_bytes;

@@ -289,7 +289,7 @@ LossSum Engine::backward(const MicroBatch& batch, int64_t index, int64_t global_
   if (index == 0) state_->times = {};
   DeviceBatch device_batch(state_->context.device, batch);
   nn::Pass pass = make_pass(state_->context.device, device_batch);
-  pass.training = true;
+  pass.training = state_->options.dropout;
   pass.seed = state_->options.seed;
   pass.micro_step = static_cast<uint64_t>(global_micro_step);
   pass.loss_scale = loss_scale / static_cast<float>(state_->options.accumulation);

@@ -34,6 +34,7 @@ struct EngineOptions {
   int64_t accumulation = 1;   ///< micro-batches per optimizer step
   bool decay_all = false;     ///< weight decay on every parameter, not only matrices
   uint64_t seed = 0;          ///< of dropout
+  bool dropout = true;        ///< whether backward applies the model's dropout
   /// Updates need nothing that is known only after backward (no norm to clip by, no overflow to skip for):
   /// steps end with Engine::begin_update and end_update instead of update.
   bool update_in_backward = false;

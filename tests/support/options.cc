@@ -18,6 +18,7 @@ train::TrainConfig placed_config(const TinyWorld& world, const Numerics& numeric
   train::TrainConfig config = world.config(numerics.name() + "-" + placed.name());
   config.dtype = numerics.dtype;
   config.gradient_accumulation = numerics.accumulation;
+  if (!numerics.clip) config.grad_clip = 0;
   config.steps = 4;
   config.save.save_steps = 4;
   config.placement.offload_param = placed.parameters;
@@ -80,8 +81,8 @@ std::vector<Placed> covering_placements() {
 }
 
 std::string Numerics::name() const {
-  return fmt::format("{}_{}_accumulation{}", family == TinyWorld::Family::kGpt2 ? "gpt2" : "llama",
-                     dtype_name(dtype), accumulation);
+  return fmt::format("{}_{}_accumulation{}{}", family == TinyWorld::Family::kGpt2 ? "gpt2" : "llama",
+                     dtype_name(dtype), accumulation, clip ? "" : "_unclipped");
 }
 
 std::vector<Numerics> all_numerics() {
@@ -89,6 +90,8 @@ std::vector<Numerics> all_numerics() {
   for (TinyWorld::Family family : {TinyWorld::Family::kGpt2, TinyWorld::Family::kLlama})
     for (DType dtype : {DType::kF32, DType::kBF16})
       for (int64_t accumulation : {1, 4}) all.push_back({family, dtype, accumulation});
+  all.push_back({TinyWorld::Family::kGpt2, DType::kBF16, 4, false});
+  all.push_back({TinyWorld::Family::kLlama, DType::kF32, 1, false});
   return all;
 }
 

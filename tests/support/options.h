@@ -30,6 +30,7 @@ struct Numerics {
   TinyWorld::Family family = TinyWorld::Family::kGpt2;
   DType dtype = DType::kF32;
   int64_t accumulation = 1;
+  bool clip = true;  ///< without clipping updates run in backward
   std::string name() const;
 };
 std::vector<Numerics> all_numerics();
