@@ -106,7 +106,7 @@ std::vector<double> log_values(const std::filesystem::path& log, const std::stri
   std::vector<double> values;
   for (std::string line; std::getline(in, line);) {
     const Json json = parse_json(line, log.string());
-    if (json.contains(key)) values.push_back(json[key].get<double>());
+    if (json.contains(key) && json[key].is_number()) values.push_back(json[key].get<double>());
   }
   return values;
 }
