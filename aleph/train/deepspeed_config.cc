@@ -31,6 +31,11 @@ std::string lower(std::string text) {
   return text;
 }
 
+/// A fault of a value, with its place in the file before it.
+struct FileError : Error {
+  explicit FileError(const std::string& line) : Error(line) {}
+};
+
 class Reader {
  public:
   Reader(const Json& json, const std::string& document, TrainConfig& config)
@@ -66,6 +71,16 @@ class Reader {
     target = *value;
     came_from(field, section, key);
     return true;
+  }
+
+  // What `make` finds wrong is in that section of the file.
+  template <typename Make>
+  void check(const JsonSection& section, const Make& make) {
+    try {
+      make();
+    } catch (const Error& error) {
+      throw FileError(document_ + ": " + section.path_of("") + error.what());
+    }
   }
 
   void read_batch() {
@@ -178,6 +193,7 @@ class Reader {
     if (auto given = scheduler->section("params")) params = *given;
     if (type) {
       read_schedule(*scheduler, *type, params);
+      check(params, [&] { make_schedule(config_, 1); });
       came_from("lr_schedule", *scheduler, "type");
       params.without_effect({"last_batch_iteration"}, "the step of a checkpoint says where to go on");
       params.finish();
@@ -296,6 +312,7 @@ class Reader {
     scale.hysteresis = fp16->integer("hysteresis").value_or(scale.hysteresis);
     scale.consecutive_hysteresis = fp16->boolean("consecutive_hysteresis").value_or(false);
     scale.min_loss_scale = fp16->number("min_loss_scale").value_or(scale.min_loss_scale);
+    check(*fp16, [&] { optim::LossScaler{scale}; });
     fp16->without_effect({"auto_cast"}, "inputs are token ids");
     fp16->without_effect({"fp16_master_weights_and_grads"}, kFp32States);
     fp16->finish();
@@ -333,10 +350,9 @@ class Reader {
   }
 
   void read_stage(JsonSection& zero) {
-    config_.placement.zero_stage = zero.integer("stage").value_or(0);
-    came_from("zero_stage", zero, "stage");
-    const int64_t stage = *config_.placement.zero_stage;
-    if (stage < 0 || stage > 3) zero.fail("stage", fmt::format("{}", stage), "0, 1, 2 or 3");
+    const std::optional<int64_t> stage = zero.integer("stage");
+    if (stage && (*stage < 0 || *stage > 3)) zero.fail("stage", fmt::format("{}", *stage), "0, 1, 2 or 3");
+    store("zero_stage", zero, "stage", stage, config_.placement.zero_stage);
   }
 
   void read_old_offload(JsonSection& zero) {

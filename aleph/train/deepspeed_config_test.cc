@@ -231,6 +231,12 @@ TEST(DeepSpeedConfig, WrongTypesAndValuesNameTheKey) {
   EXPECT_THAT(failure(R"({"zero_optimization": {"stage": 4}})"),
               HasSubstr("zero_optimization.stage: found 4"));
   EXPECT_THAT(failure(R"({"train_batch_size": 0})"), HasSubstr("train_batch_size: found 0"));
+  EXPECT_THAT(failure(R"({"fp16": {"enabled": true, "loss_scale_window": 0}})"),
+              HasSubstr("ds.json: fp16.loss_scale_window: found 0, expected a positive integer"));
+  EXPECT_THAT(
+      failure(R"({"scheduler": {"type": "OneCycle", "params": {"cycle_min_lr": 0.1, "cycle_max_lr": 0.2,
+                                                               "cycle_first_step_size": 0}}})"),
+      HasSubstr("ds.json: scheduler.params.cycle_first_step_size: found 0, expected a positive value"));
   EXPECT_THAT(failure(R"({"aio": {"queue_depth": 0.9}})"), HasSubstr("queue_depth: found 0.9"));
   EXPECT_THAT(failure(R"({"aio": {"queue_depth": -5}})"), HasSubstr("queue_depth: found -5"));
   EXPECT_THAT(failure(R"({"aio": {"queue_depth": 4294967297}})"),
