@@ -13,6 +13,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int64_t kDefaultMicroBatch = 8;
+constexpr int64_t kDefaultStage = 3;
 constexpr int64_t kMaxCount = int64_t{1} << 50;
 constexpr int64_t kMaxBatch = int64_t{1} << 20;  // so that products of three do not overflow
 
@@ -77,14 +78,18 @@ void validate_data(const TrainConfig& config) {
     throw UsageError("--eval-split", "--eval-data as well", "one of them");
 }
 
+void validate_batch(const TrainConfig& config) {
+  require_count(config, "batch_size", config.micro_batch, 1, kMaxBatch);
+  require_count(config, "grad_accumulation", config.gradient_accumulation, 1, kMaxBatch);
+  require_count(config, "train_batch_size", config.train_batch, 1, kMaxBatch);
+}
+
 void validate_length(const TrainConfig& config) {
   if (config.steps && config.sources.count("epochs") != 0)
     throw UsageError("--steps and --epochs", "both", "one of them");
   require_count(config, "steps", config.steps, 1);
   require_range(config, "epochs", config.epochs, 1e-9, 1e9);
-  require_count(config, "batch_size", config.micro_batch, 1, kMaxBatch);
-  require_count(config, "grad_accumulation", config.gradient_accumulation, 1, kMaxBatch);
-  require_count(config, "train_batch_size", config.train_batch, 1, kMaxBatch);
+  validate_batch(config);
   require_count(config, "save_steps", config.save.save_steps, 0);
   require_count(config, "save_total_limit", config.save.save_total_limit, 0);
   require_count(config, "logging_steps", config.log.steps, 1);
@@ -131,6 +136,20 @@ void validate_placement(const TrainConfig& config) {
       throw UsageError("--nvme-path", "nothing", "a directory, as " + origin(config, name) + " is nvme");
 }
 
+/// Only what a stage splits can be offloaded, as DeepSpeed documents it.
+void validate_stage(const TrainConfig& config) {
+  const PlacementConfig& placement = config.placement;
+  if (!placement.zero_stage) return;
+  const auto require_stage = [&](const char* name, const std::optional<Offload>& offload, int64_t least) {
+    if (offload.value_or(Offload::kNone) == Offload::kNone || *placement.zero_stage >= least) return;
+    throw UsageError(origin(config, name), offload_name(*offload),
+                     fmt::format("none, as {} is {}: this needs stage {}", origin(config, "zero_stage"),
+                                 *placement.zero_stage, least == 3 ? "3" : "1, 2 or 3"));
+  };
+  require_stage("offload_param", placement.offload_param, 3);
+  require_stage("offload_optimizer", placement.offload_optimizer, 1);
+}
+
 int64_t divide_batch(int64_t total, int64_t parts, const char* what) {
   if (total % parts != 0)
     throw Error("train_batch_size", fmt::format("{}", total),
@@ -173,6 +192,7 @@ void validate(const TrainConfig& config) {
   validate_length(config);
   validate_optimizer(config);
   validate_placement(config);
+  validate_stage(config);
 }
 
 std::unique_ptr<optim::UpdateRule> make_update_rule(const TrainConfig& config) {
@@ -187,6 +207,23 @@ optim::Schedule make_schedule(const TrainConfig& config, int64_t total_steps) {
 
 optim::LossScaler make_loss_scaler(const TrainConfig& config) {
   return config.dtype == DType::kF16 ? optim::LossScaler(config.loss_scale) : optim::LossScaler::unit();
+}
+
+// What holds where nothing is given: DeepSpeed's rules for the batch, the planner's choice of homes.
+static void describe_effective(const TrainConfig& config, OrderedJson& out) {
+  validate_batch(config);
+  const BatchShape batch = resolve_batch(config, 1);
+  const auto fill = [&](const char* name, const OrderedJson& value, const std::string& source) {
+    if (out.at(name).at("value").is_null()) out[name] = {{"value", value}, {"source", source}};
+  };
+  const std::string source = config.train_batch ? origin(config, "train_batch_size") : "default";
+  fill("batch_size", batch.micro_batch, source);
+  fill("grad_accumulation", batch.gradient_accumulation, source);
+  fill("zero_stage", kDefaultStage, "default");
+  fill("ranks", 1, "default");
+  for (const char* name :
+       {"offload_param", "offload_optimizer", "offload_activations", "prefetch", "recompute"})
+    fill(name, "planned", "planner");
 }
 
 // What only a DeepSpeed file gives, under its keys.
@@ -207,6 +244,7 @@ std::string describe_config(const TrainConfig& config) {
     out[field.name] = {{"value", OrderedJson::parse(field.get(config))},
                        {"source", source == config.sources.end() ? "default" : source->second}};
   }
+  describe_effective(config, out);
   describe_finer(config, out);
   return out.dump(2, ' ', false, OrderedJson::error_handler_t::replace);
 }

@@ -128,7 +128,8 @@ optim::Schedule make_schedule(const TrainConfig& config, int64_t total_steps);
 optim::LossScaler make_loss_scaler(const TrainConfig& config);
 
 /// What --print-config prints: every effective value and its source, as indented JSON in the order of --help:
-/// {"lr": {"value": 1e-4, "source": "--lr"}, ...}.
+/// {"lr": {"value": 1e-4, "source": "--lr"}, ...}. "planned" stands for what the planner decides. Throws
+/// Error or UsageError for sizes of a batch that cannot be.
 std::string describe_config(const TrainConfig& config);
 
 }  // namespace aleph::train

@@ -342,8 +342,9 @@ Fields optimizer_fields() {
 
 Fields placement_fields() {
   return {
-      member_field("zero_stage", "0|1|2|3", "what ranks split: nothing, optimizer, gradients, parameters",
-                   ALEPH_MEMBER(placement.zero_stage)),
+      with_default("3", member_field("zero_stage", "0|1|2|3",
+                                     "what ranks split: nothing, optimizer, gradients, parameters",
+                                     ALEPH_MEMBER(placement.zero_stage))),
       member_field("offload_param", "none|cpu|nvme", "home of parameters",
                    ALEPH_MEMBER(placement.offload_param)),
       member_field("offload_optimizer", "none|cpu|nvme", "home of master weights and moments",
@@ -439,6 +440,13 @@ void reconcile_batch(TrainConfig& config) {
   config.sources.erase("train_batch_size");
 }
 
+// Files made for many ranks are used as they are; who types the flag expects something of it.
+void note_stage(TrainConfig& config) {
+  if (given_beside(config, "zero_stage") && config.placement.zero_stage.value_or(0) > 0)
+    config.notes.push_back(fmt::format("{} {} changes nothing: one rank has nothing to split",
+                                       config.sources.at("zero_stage"), *config.placement.zero_stage));
+}
+
 }  // namespace
 
 std::span<const ConfigField> config_fields() {
@@ -479,6 +487,7 @@ void reconcile_flags(TrainConfig& config) {
   reconcile_evaluation(config);
   reconcile_rate(config);
   reconcile_batch(config);
+  note_stage(config);
 }
 
 }  // namespace aleph::train

@@ -44,8 +44,8 @@ const ConfigField* find_config_field(const std::string& name);
 void set_config_field(TrainConfig& config, const ConfigField& field, const std::vector<std::string>& values,
                       const std::string& source);
 /// To call once after all fields are set: makes flags reach what a DeepSpeed file said in other words (the
-/// schedule's own rates and warm-up, the total batch), and keeps 2 % of the data for evaluation where
-/// eval_steps stands alone.
+/// schedule's own rates and warm-up, the total batch), keeps 2 % of the data for evaluation where eval_steps
+/// stands alone, and notes that a stage of ZeRO changes nothing on one rank.
 void reconcile_flags(TrainConfig& config);
 
 }  // namespace aleph::train

@@ -255,6 +255,41 @@ TEST_F(ValidateTest, RefusesWhatExcludesEachOther) {
   EXPECT_EQ(failure(), "no error");
 }
 
+TEST_F(ValidateTest, OffloadNeedsTheStageThatSplits) {
+  const TrainConfig good = config_;
+  const auto with = [&](const char* stage, const char* name) {
+    config_ = good;
+    set(config_, "zero_stage", {stage});
+    set(config_, name, {"cpu"});
+    return failure();
+  };
+  EXPECT_EQ(with("2", "offload_param"),
+            "--offload_param: found cpu, expected none, as --zero_stage is 2: this needs stage 3");
+  EXPECT_EQ(
+      with("0", "offload_optimizer"),
+      "--offload_optimizer: found cpu, expected none, as --zero_stage is 0: this needs stage 1, 2 or 3");
+  EXPECT_EQ(with("3", "offload_param"), "no error");
+  EXPECT_EQ(with("1", "offload_optimizer"), "no error");
+  set(config_, "offload_param", {"none"});
+  EXPECT_EQ(failure(), "no error");
+  config_.placement.zero_stage.reset();
+  set(config_, "offload_param", {"cpu"});
+  EXPECT_EQ(failure(), "no error") << "no stage is given";
+}
+
+TEST(ReconcileFlags, AStageGivenAsAFlagIsSaidToChangeNothing) {
+  TrainConfig config;
+  config.placement.zero_stage = 3;
+  config.sources["zero_stage"] = "deepspeed zero_optimization.stage";
+  reconcile_flags(config);
+  EXPECT_TRUE(config.notes.empty());
+  config.sources.clear();
+  set(config, "zero_stage", {"2"});
+  reconcile_flags(config);
+  EXPECT_EQ(config.notes,
+            (std::vector<std::string>{"--zero_stage 2 changes nothing: one rank has nothing to split"}));
+}
+
 TEST(ReconcileFlags, EvaluationStepsAloneKeepSomeTextForIt) {
   TrainConfig config;
   set(config, "eval_steps", {"10"});
@@ -280,8 +315,32 @@ TEST(DescribeConfig, GivesValuesWithTheirSources) {
   EXPECT_EQ(described["lr"], (OrderedJson{{"value", 1e-4}, {"source", "--lr"}}));
   EXPECT_EQ(described["data"]["value"], (OrderedJson{"a.txt"}));
   EXPECT_EQ(described["seq_len"]["source"], "default");
-  EXPECT_TRUE(described["zero_stage"]["value"].is_null());
   EXPECT_EQ(described["train_batch_size"]["value"], 32);
+}
+
+TEST(DescribeConfig, ShowsWhatHoldsWhereNothingIsGiven) {
+  TrainConfig config;
+  const auto shown = [&](const char* name) { return OrderedJson::parse(describe_config(config)).at(name); };
+  const auto entry = [](const OrderedJson& value, const char* source) {
+    return OrderedJson{{"value", value}, {"source", source}};
+  };
+  EXPECT_EQ(shown("batch_size"), entry(8, "default"));
+  EXPECT_EQ(shown("grad_accumulation"), entry(1, "default"));
+  EXPECT_EQ(shown("zero_stage"), entry(3, "default"));
+  for (const char* name :
+       {"offload_param", "offload_optimizer", "offload_activations", "prefetch", "recompute"})
+    EXPECT_EQ(shown(name), entry("planned", "planner")) << name;
+  config.train_batch = 24;
+  config.sources["train_batch_size"] = "deepspeed train_batch_size";
+  set(config, "batch_size", {"6"});
+  EXPECT_EQ(shown("batch_size"), entry(6, "--batch_size"));
+  EXPECT_EQ(shown("grad_accumulation"), entry(4, "deepspeed train_batch_size"));
+  set(config, "recompute", {"off"});
+  EXPECT_EQ(shown("recompute"), entry(false, "--recompute"));
+  set(config, "batch_size", {"7"});
+  EXPECT_THROW(describe_config(config), Error) << "24 is no multiple of 7";
+  set(config, "batch_size", {"0"});
+  EXPECT_THROW(describe_config(config), UsageError);
 }
 
 TEST(TrainConfigFactories, BuildWhatTheConfigurationSays) {
