@@ -1,13 +1,14 @@
-// Ctrl-C and SIGTERM, asked for politely: long loops poll and stop at a place where nothing is lost.
+// Ctrl-C, SIGTERM and a lost terminal (SIGHUP), asked for politely: long loops poll and stop at a place where
+// nothing is lost.
 #pragma once
 
 #include <signal.h>
 
 namespace aleph {
 
-/// While one lives, the first SIGINT or SIGTERM makes interrupted() true and a second one ends the process at
-/// once with status 130. Gives back the handlers it found. At most one at a time in a process; construct it
-/// on the main thread.
+/// While one lives, the first SIGINT, SIGTERM or SIGHUP makes interrupted() true, and a second one ends the
+/// process at once with status 130. Gives back the handlers it found. At most one at a time in a process;
+/// construct it on the main thread.
 class InterruptGuard {
  public:
   InterruptGuard();
@@ -18,6 +19,7 @@ class InterruptGuard {
  private:
   struct sigaction old_int_ = {};
   struct sigaction old_term_ = {};
+  struct sigaction old_hangup_ = {};
 };
 
 /// Whether a signal has come in under the current InterruptGuard; false when there is none. Any thread may

@@ -10,6 +10,7 @@
 #include "aleph/base/clock.h"
 #include "aleph/base/error.h"
 #include "aleph/base/parallel.h"
+#include "aleph/base/system_memory.h"
 #include "aleph/base/text_util.h"
 #include "aleph/base/version.h"
 #include "aleph/cli/commands.h"
@@ -63,7 +64,7 @@ std::string memory_words() {
     return text.empty() ? int64_t{0} : std::stoll(text) * 1024;
   };
   return fmt::format("{}, {} available", format_bytes(kilobytes(proc_value("/proc/meminfo", "MemTotal"))),
-                     format_bytes(kilobytes(proc_value("/proc/meminfo", "MemAvailable"))));
+                     format_bytes(available_memory_bytes()));
 }
 
 std::string limit_words(int resource, bool bytes) {
@@ -74,14 +75,9 @@ std::string limit_words(int resource, bool bytes) {
   return bytes ? format_bytes(value) : std::to_string(value);
 }
 
-/// The memory limit of this control group, version 2 or 1.
 std::string cgroup_words() {
-  for (const char* path : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
-    std::ifstream in(path);
-    int64_t limit = 0;
-    if (in >> limit) return limit > (int64_t{1} << 60) ? "none" : format_bytes(limit);
-  }
-  return "none";
+  const std::optional<int64_t> limit = memory_limit_bytes();
+  return limit ? format_bytes(*limit) : "none";
 }
 
 /// A file that is removed when the measurement ends, however it ends.

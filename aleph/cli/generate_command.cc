@@ -9,6 +9,7 @@
 #include "aleph/base/interrupt.h"
 #include "aleph/base/json.h"
 #include "aleph/base/parallel.h"
+#include "aleph/base/system_memory.h"
 #include "aleph/base/text_util.h"
 #include "aleph/cli/commands.h"
 #include "aleph/infer/generate.h"
@@ -127,7 +128,7 @@ infer::Placement place(const GenerateOptions& options, const Job& job, DType dty
                                .capacity = job.capacity,
                                .home = requested_home(options.offload_param),
                                .device_budget_bytes = options.device_memory_bytes.value_or(0),
-                               .system_bytes = infer::available_host_bytes()});
+                               .system_bytes = usable_memory_bytes()});
   if (!options.offload_param && placement.home != infer::WeightHome::kDevice)
     console.note("the weights do not fit the device whole: running with --offload-param {}",
                  infer::weight_home_flag(placement.home));

@@ -32,5 +32,6 @@ int main(int argc, char** argv) {
   hold_standard_descriptors();
   restart_with_short_spins(argv);
   std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is an error of the write, not the end of a training run
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error of the write, too
   return aleph::cli::run(argc, argv);
 }

@@ -1,7 +1,6 @@
 #include "aleph/infer/placement.h"
 
 #include <algorithm>
-#include <fstream>
 #include <vector>
 
 #include "aleph/base/error.h"
@@ -85,15 +84,6 @@ Placement choose_placement(const PlacementRequest& request) {
     if (fits(need, request) && (home == WeightHome::kNvme || fits_system(need, request))) return {home, need};
   }
   refuse(request, WeightHome::kNvme, measure_memory(request, WeightHome::kNvme));
-}
-
-int64_t available_host_bytes() {
-  std::ifstream in("/proc/meminfo");
-  std::string key, unit;
-  int64_t kibibytes = 0;
-  while (in >> key >> kibibytes && std::getline(in, unit))
-    if (key == "MemAvailable:") return kibibytes * 1024;
-  return 0;
 }
 
 }  // namespace aleph::infer

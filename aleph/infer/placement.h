@@ -39,7 +39,4 @@ struct Placement {
 /// Throws Error saying what needs how much, and which flag helps, when nothing fits.
 Placement choose_placement(const PlacementRequest& request);
 
-/// Memory the system could still give, in bytes; 0 where it does not say.
-int64_t available_host_bytes();
-
 }  // namespace aleph::infer

@@ -4,7 +4,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
+#include <fstream>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -25,6 +27,26 @@ void require(int result, const std::string& path, const std::string& expected) {
 }
 
 SystemCalls& calls_or_real(SystemCalls* calls) { return calls != nullptr ? *calls : SystemCalls::real(); }
+
+/// Pipes and devices have no size: read to their end.
+std::string read_stream(const fs::path& path, int64_t max_bytes) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) throw Error(path.string(), "no readable file", "a file or pipe");
+  std::string text;
+  std::array<char, 1 << 16> piece;
+  while (in.read(piece.data(), piece.size()), in.gcount() > 0) {
+    text.append(piece.data(), static_cast<size_t>(in.gcount()));
+    if (static_cast<int64_t>(text.size()) > max_bytes)
+      throw Error(path.string(), "more than that", fmt::format("at most {}", format_bytes(max_bytes)));
+  }
+  if (in.bad()) throw Error(path.string(), "a read error", "a readable file or pipe");
+  return text;
+}
+
+bool is_stream(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_fifo(path, ignored) || fs::is_character_file(path, ignored) || fs::is_socket(path, ignored);
+}
 
 }  // namespace
 
@@ -155,6 +177,7 @@ void write_file_atomically(const fs::path& path, std::string_view text, SystemCa
 }
 
 std::string read_file(const fs::path& path, int64_t max_bytes, SystemCalls* calls) {
+  if (is_stream(path)) return read_stream(path, max_bytes);
   const File file = File::open_read(path, calls);
   const int64_t size = file.size();
   if (size > max_bytes)

@@ -6,8 +6,10 @@
 
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "aleph/base/error.h"
@@ -349,6 +351,22 @@ TEST(FaultInjection, NothingWorksAfterTheKill) {
   EXPECT_THROW(File::open_read(dir / "a", &faults), Error);
   File::open_read(dir / "a").read_at(0, data);
   EXPECT_EQ(data, random_bytes(10, 1));
+}
+
+TEST(ReadFile, PipesAreReadToTheirEnd) {
+  const TemporaryDirectory directory;
+  const std::filesystem::path pipe = directory / "pipe";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  const std::string text(200'000, 'x');
+  for (const int64_t limit : {200'000, 199'999}) {
+    std::thread writer([&] { std::ofstream(pipe, std::ios::binary) << text; });
+    if (limit == 200'000) {
+      EXPECT_EQ(read_file(pipe, limit), text);
+    } else {
+      EXPECT_THROW(read_file(pipe, limit), Error);
+    }
+    writer.join();
+  }
 }
 
 }  // namespace

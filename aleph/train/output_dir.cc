@@ -80,10 +80,10 @@ void OutputDir::prepare(const TrainConfig& config) const {
   io::create_directories(path_);
 }
 
-void OutputDir::remove_results() const {
+void OutputDir::remove_checkpoints() const {
   io::remove_all(path_ / kFinishedName);
   for (const fs::path& path : entries_of(path_))
-    if (is_weights(path) || is_checkpoint(path)) io::remove_all(path);
+    if (is_checkpoint(path)) io::remove_all(path);
 }
 
 void OutputDir::finish(const FinishedRun& run) const {

@@ -29,8 +29,8 @@ class OutputDir {
   /// Makes the folder. Throws Error where it holds results and the run was neither told to resume nor to
   /// overwrite, or where overwriting would remove the model that the run starts from.
   void prepare(const TrainConfig& config) const;
-  /// Removes checkpoints, weights and the mark of a finished run.
-  void remove_results() const;
+  /// Removes checkpoints and the mark of a finished run. Weights stay until a save replaces them.
+  void remove_checkpoints() const;
   /// Marks the run as complete.
   void finish(const FinishedRun& run) const;
   /// Removes the mark: the run goes on.

@@ -71,14 +71,14 @@ TEST_F(OutputDirTest, TheModelToStartFromIsKept) {
   output_.prepare(inside);
 }
 
-TEST_F(OutputDirTest, OverwritingRemovesResultsAlone) {
+TEST_F(OutputDirTest, OverwritingRemovesCheckpointsAndKeepsWeightsUntilTheyAreReplaced) {
   for (const char* name :
        {"model.safetensors", "model.safetensors.index.json", "tokenizer.json", "notes.txt"})
     io::write_file_atomically(directory_ / name, "x");
   write_checkpoint(directory_.path(), 4);
   output_.finish({.steps = 4});
-  output_.remove_results();
-  EXPECT_FALSE(output_.holds_results());
+  output_.remove_checkpoints();
+  EXPECT_TRUE(std::filesystem::exists(directory_ / "model.safetensors"));
   EXPECT_FALSE(output_.finished());
   EXPECT_FALSE(std::filesystem::exists(directory_ / "checkpoint-4"));
   EXPECT_TRUE(std::filesystem::exists(directory_ / "tokenizer.json"));

@@ -1,5 +1,8 @@
 #include "aleph/train/placement.h"
 
+#include <algorithm>
+
+#include "aleph/base/system_memory.h"
 #include "aleph/base/text_util.h"
 
 namespace aleph::train {
@@ -59,6 +62,9 @@ zero::Plan plan_placement(const PlacementRequest& request, Console& console) {
                          .nvme = !fixed.nvme_paths.empty(),
                          .device_budget = fixed.device_memory_bytes.value_or(0),
                          .host_budget = budget_beside(fixed.host_memory_bytes, request.data_bytes)};
+  // Budgets that are given are taken at their word.
+  if (!fixed.device_memory_bytes || !fixed.host_memory_bytes)
+    plan.together_budget = std::max<int64_t>(0, usable_memory_bytes() - request.data_bytes);
   if (fixed.prefetch) plan.prefetch = static_cast<int>(*fixed.prefetch);
   const zero::Plan chosen = zero::make_plan(plan);
   console.line(describe_plan(chosen));

@@ -9,6 +9,7 @@
 #include "aleph/base/interrupt.h"
 #include "aleph/base/text_util.h"
 #include "aleph/checkpoint/training_checkpoint.h"
+#include "aleph/io/directory_lock.h"
 #include "aleph/train/evaluation.h"
 #include "aleph/train/metrics_log.h"
 #include "aleph/train/model_setup.h"
@@ -146,11 +147,16 @@ void Trainer::load_or_resume() {
     load_checkpoint(*checkpoint, *engine_, state_, fingerprint_, console_);
     console_.note("resumed from {} at step {}", checkpoint->string(), state_.step);
   } else {
+    if (config_.save.resume && output_.finished())
+      throw Error(fmt::format("--resume {}", output_.path().string()),
+                  fmt::format("a finished run of {} steps and no checkpoint to go on from",
+                              output_.finished()->steps),
+                  "a checkpoint (--save-steps makes them), or --overwrite to start again");
     if (config_.save.resume)
       console_.note("no complete checkpoint in {}: starting from the beginning", output_.path().string());
     load_weights(setup_, *engine_, runtime_.device(), config_.seed, console_);
   }
-  if (config_.save.overwrite && !checkpoint) output_.remove_results();
+  if (config_.save.overwrite && !checkpoint) output_.remove_checkpoints();
   output_.reopen();
 }
 
@@ -285,6 +291,7 @@ void Trainer::report() {
 
 Outcome train(const TrainConfig& config, Console& console) {
   OutputDir(config.save.output_dir).prepare(config);
+  const io::DirectoryLock lock(config.save.output_dir);
   return Trainer(config, console).run();
 }
 

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "aleph/base/json.h"
+#include "aleph/io/directory_lock.h"
 #include "aleph/io/file.h"
 #include "aleph/train/output_dir.h"
 #include "aleph/train/testing.h"
@@ -133,7 +134,23 @@ TEST_F(TrainerTest, ARunThatFailsKeepsItsCheckpointsAndMayGoOn) {
   EXPECT_THAT(fault_of([&] { run(); }), HasSubstr("step 2: gradient of"));
   EXPECT_EQ(checkpoints(), (std::set<std::string>{"checkpoint-1"}));
   EXPECT_FALSE(OutputDir(config_.save.output_dir).finished().has_value());
-  EXPECT_FALSE(fs::exists(config_.save.output_dir / "model.safetensors")) << "no model that is not the run's";
+  EXPECT_EQ(model(), whole) << "stays until the new one replaces it";
+}
+
+TEST_F(TrainerTest, AFinishedRunWithoutCheckpointsIsNotStartedAgainByResuming) {
+  run();
+  const std::string whole = model();
+  config_.save.resume = true;
+  *config_.steps += 2;
+  EXPECT_THAT(fault_of([&] { run(); }), HasSubstr("and no checkpoint to go on from"));
+  EXPECT_EQ(model(), whole);
+  EXPECT_TRUE(OutputDir(config_.save.output_dir).finished().has_value());
+}
+
+TEST_F(TrainerTest, OneRunAtATimeInADirectory) {
+  fs::create_directories(config_.save.output_dir);
+  const io::DirectoryLock lock(config_.save.output_dir);
+  EXPECT_THAT(fault_of([&] { run(); }), HasSubstr("found another run at work in it"));
 }
 
 TEST_F(TrainerTest, OneStepOfOneRowOfTwoTokensIsARun) {

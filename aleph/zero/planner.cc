@@ -59,7 +59,8 @@ void run_step(Engine& engine, const PlanRequest& request) {
 
 bool fits(const PlanRequest& request, const Plan& plan) {
   return (request.device_budget == 0 || plan.device.total <= request.device_budget) &&
-         (request.host_budget == 0 || plan.host.total <= request.host_budget);
+         (request.host_budget == 0 || plan.host.total <= request.host_budget) &&
+         (request.together_budget == 0 || plan.device.total + plan.host.total <= request.together_budget);
 }
 
 template <typename T>
@@ -125,7 +126,8 @@ int64_t excess(const PlanRequest& request, const Plan& plan) {
   const auto over = [](int64_t need, int64_t budget) {
     return budget == 0 ? 0 : std::max<int64_t>(0, need - budget);
   };
-  return over(plan.device.total, request.device_budget) + over(plan.host.total, request.host_budget);
+  return std::max(over(plan.device.total, request.device_budget) + over(plan.host.total, request.host_budget),
+                  over(plan.device.total + plan.host.total, request.together_budget));
 }
 
 std::string budget_words(int64_t budget) { return budget == 0 ? "no limit" : format_bytes(budget); }
@@ -136,8 +138,13 @@ PlanError refuse(const PlanRequest& request, const Plan& best) {
   const std::string budgets =
       fmt::format("--device-memory {} and --host-memory {} to hold them", budget_words(request.device_budget),
                   budget_words(request.host_budget));
+  const bool machine =
+      request.together_budget > 0 && best.device.total + best.host.total > request.together_budget;
+  const std::string room = machine ? fmt::format("at most the {} that this machine has left",
+                                                 format_bytes(request.together_budget))
+                                   : budgets;
   return {fmt::format("memory plan: found {}, expected {} (a smaller batch or sequence{} would need less)",
-                      needs, budgets, request.nvme ? "" : ", or states on NVMe with --nvme-path,"),
+                      needs, room, request.nvme ? "" : ", or states on NVMe with --nvme-path,"),
           plan_table(request, best)};
 }
 

@@ -128,6 +128,22 @@ TEST_F(PlannerOfWorlds, PlansOfManyRanksAreThoseOfEachRank) {
   }
 }
 
+TEST_F(PlannerOfWorlds, WhatTheMachineHasBoundsBothTiersTogether) {
+  PlanRequest open = request();
+  const Plan roomy = make_plan(open);
+  open.together_budget = roomy.device.total + roomy.host.total;
+  EXPECT_EQ(make_plan(open).device.total, roomy.device.total);
+  open.together_budget -= 1;
+  try {
+    const Plan tighter = make_plan(open);
+    EXPECT_LE(tighter.device.total + tighter.host.total, open.together_budget);
+  } catch (const PlanError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("that this machine has left"));
+  }
+  open.together_budget = 4096;
+  EXPECT_THAT(fault_of([&] { make_plan(open); }), HasSubstr("that this machine has left"));
+}
+
 TEST_F(PlannerOfWorlds, OneByteLessThanTheLeastIsRefused) {
   PlanRequest fixed = request();
   fixed.parameters = fixed.optimizer = fixed.activations = MemoryTier::kHost;
