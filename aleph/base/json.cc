@@ -83,6 +83,10 @@ Json parse_json_file(const std::filesystem::path& path) {
   return parse_json(text.str(), path.string());
 }
 
+std::string json_shown(const Json& json) {
+  return printable(json.dump(-1, ' ', false, Json::error_handler_t::replace));
+}
+
 template <typename T>
 T json_get(const Json& json, const char* key, const std::string& object) {
   if (!json.is_object() || !json.contains(key))

@@ -19,6 +19,9 @@ Json parse_json(std::string_view text, const std::string& object);
 /// Reads and parses a whole file.
 Json parse_json_file(const std::filesystem::path& path);
 
+/// The value as text for a one-line message: short, printable.
+std::string json_shown(const Json& json);
+
 /// The value at `key` as T. Throws Error naming "OBJECT: KEY" when it is missing or of another type.
 template <typename T>
 T json_get(const Json& json, const char* key, const std::string& object);

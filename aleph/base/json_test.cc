@@ -98,6 +98,13 @@ TEST(JsonGetTest, ErrorsNameObjectAndKey) {
   }
 }
 
+TEST(JsonShownTest, IsOneShortLine) {
+  EXPECT_EQ(json_shown(Json::parse(R"({"b": [1, 2.5, null], "a": "x\ny"})")),
+            R"({"a":"x\ny","b":[1,2.5,null]})");
+  EXPECT_LT(json_shown(Json(std::string(10'000, 'x'))).size(), 100u);
+  EXPECT_EQ(json_shown(Json("\xff")).find('\xff'), std::string::npos);
+}
+
 TEST(ParseJsonFileTest, ReadsAndNamesTheFile) {
   const auto path = std::filesystem::temp_directory_path() / ("json_test_" + std::to_string(::getpid()));
   std::ofstream(path) << R"({"a": 1})";

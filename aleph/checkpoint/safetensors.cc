@@ -41,10 +41,6 @@ std::string tensor_object(const std::string& path, std::string_view name) {
   return fmt::format("{}: tensor '{}'", path, printable(name));
 }
 
-std::string shown(const Json& value) {
-  return printable(value.dump(-1, ' ', false, Json::error_handler_t::replace));
-}
-
 /// A whole number from 0 to 2^63 - 1; nothing where it is something else.
 std::optional<int64_t> whole_number(const Json& value) {
   if (!value.is_number_unsigned()) return std::nullopt;
@@ -63,16 +59,16 @@ const FileDType& read_dtype(const Json& value, const std::string& object) {
   if (value.is_string())
     for (const FileDType& dtype : kFileDTypes)
       if (value.get_ref<const std::string&>() == dtype.name) return dtype;
-  throw Error(object, "dtype " + shown(value), "a dtype of safetensors such as F32 or BF16");
+  throw Error(object, "dtype " + json_shown(value), "a dtype of safetensors such as F32 or BF16");
 }
 
 std::vector<int64_t> read_shape(const Json& value, const std::string& object) {
   if (!value.is_array() || value.size() > kMaxDimensions)
-    throw Error(object, "shape " + shown(value), "a list of sizes");
+    throw Error(object, "shape " + json_shown(value), "a list of sizes");
   std::vector<int64_t> shape;
   for (const Json& size : value) {
     const auto number = whole_number(size);
-    if (!number) throw Error(object, "shape " + shown(value), "sizes that are whole numbers from 0 on");
+    if (!number) throw Error(object, "shape " + json_shown(value), "sizes that are whole numbers from 0 on");
     shape.push_back(*number);
   }
   return shape;
@@ -95,7 +91,7 @@ std::pair<int64_t, int64_t> read_offsets(const Json& value, int64_t data_bytes, 
     end = whole_number(value[1]);
   }
   if (!begin || !end || *begin > *end || *end > data_bytes)
-    throw Error(object, "data_offsets " + shown(value),
+    throw Error(object, "data_offsets " + json_shown(value),
                 fmt::format("[begin, end] within {} bytes of data", data_bytes));
   return {*begin, *end};
 }
@@ -103,7 +99,8 @@ std::pair<int64_t, int64_t> read_offsets(const Json& value, int64_t data_bytes, 
 TensorInfo read_entry(const std::string& name, const Json& entry, int64_t data_bytes,
                       const std::string& path) {
   const std::string object = tensor_object(path, name);
-  if (!entry.is_object()) throw Error(object, shown(entry), "an object with dtype, shape and data_offsets");
+  if (!entry.is_object())
+    throw Error(object, json_shown(entry), "an object with dtype, shape and data_offsets");
   const FileDType& dtype = read_dtype(member(entry, "dtype", object), object);
   TensorInfo info{.name = name, .dtype = dtype.name, .type = dtype.type};
   info.shape = read_shape(member(entry, "shape", object), object);
@@ -119,10 +116,11 @@ TensorInfo read_entry(const std::string& name, const Json& entry, int64_t data_b
 
 Metadata read_metadata(const Json& value, const std::string& path) {
   const std::string object = path + ": " + kMetadataKey;
-  if (!value.is_object()) throw Error(object, shown(value), "an object of strings");
+  if (!value.is_object()) throw Error(object, json_shown(value), "an object of strings");
   Metadata metadata;
   for (const auto& [key, text] : value.items()) {
-    if (!text.is_string()) throw Error(object, shown(text) + " under '" + printable(key) + "'", "a string");
+    if (!text.is_string())
+      throw Error(object, json_shown(text) + " under '" + printable(key) + "'", "a string");
     metadata[key] = text.get<std::string>();
   }
   return metadata;

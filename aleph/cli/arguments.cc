@@ -15,11 +15,6 @@ using Values = std::vector<std::string>;
 constexpr int64_t kLargestPrompt = int64_t{64} << 20;
 constexpr int64_t kMostThreads = 4096;
 
-std::string kebab(std::string name) {
-  for (char& c : name) c = c == '_' ? '-' : c;
-  return name;
-}
-
 /// What --help shows of a default: nothing where there is none; lists and numbers as they are typed.
 std::string shown_default(const std::string& json) {
   if (json == "null" || json == "\"\"" || json == "[]" || json == "false") return "";

@@ -21,11 +21,6 @@ using Arity = Flag::Arity;
 constexpr size_t kColumns = 100, kHelpColumn = 36;
 constexpr std::string_view kEnvironmentPrefix = "ALEPH_ARG_";
 
-std::string kebab(std::string name) {
-  std::replace(name.begin(), name.end(), '_', '-');
-  return name;
-}
-
 /// "--name" or "--name=value": two dashes, a letter, then letters, digits, dashes and underscores.
 bool spelled_like_a_flag(const std::string& argument) {
   if (argument.size() < 3 || !argument.starts_with("--")) return false;
@@ -260,6 +255,11 @@ std::string help_text(const CommandSyntax& syntax) {
   const std::string& name = syntax.flags.front().name;
   return text + fmt::format("\nEvery flag can be given in the environment, too: --{} as {}.\n", name,
                             environment_name(name));
+}
+
+std::string kebab(std::string name) {
+  std::replace(name.begin(), name.end(), '_', '-');
+  return name;
 }
 
 std::string environment_name(const std::string& flag) {

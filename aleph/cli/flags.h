@@ -48,6 +48,8 @@ bool wants_help(const CommandSyntax& syntax, const std::vector<std::string>& arg
 /// Grouped, at most 100 columns, with defaults.
 std::string help_text(const CommandSyntax& syntax);
 
+/// "seq-len" of "seq_len".
+std::string kebab(std::string name);
 /// "ALEPH_ARG_SEQ_LEN" of "seq-len".
 std::string environment_name(const std::string& flag);
 /// Throws UsageError for a variable ALEPH_ARG_... of the environment that is none of `names`.

@@ -33,10 +33,6 @@ constexpr std::array<std::pair<const char*, Activation>, 16> kActivations = {{
     {"identity", Activation::kIdentity},
 }};
 
-std::string shown(const nlohmann::json& value) {
-  return printable(value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
-}
-
 std::string known_activations() {
   std::string names;
   for (const auto& [name, kind] : kActivations) names += (names.empty() ? "" : ", ") + std::string(name);
@@ -62,7 +58,7 @@ void ConfigReader::fail(const std::string& key, const std::string& found, const 
 int64_t ConfigReader::size(const char* key, int64_t fallback, int64_t largest) const {
   const auto value = json_get_or<int64_t>(*config_, key, fallback, *object_);
   if (value < 1 || value > largest)
-    fail(key, has(key) ? shown(config_->at(key)) : fmt::format("{}", value),
+    fail(key, has(key) ? json_shown(config_->at(key)) : fmt::format("{}", value),
          fmt::format("a whole number from 1 to {}", largest));
   return value;
 }
@@ -78,14 +74,14 @@ bool ConfigReader::flag(const char* key, bool fallback) const {
 double ConfigReader::positive(const char* key, double fallback) const {
   const auto value = json_get_or<double>(*config_, key, fallback, *object_);
   if (!(value > 0) || !std::isfinite(value) || value > 1e30)
-    fail(key, shown(config_->at(key)), "a number above 0");
+    fail(key, json_shown(config_->at(key)), "a number above 0");
   return value;
 }
 
 float ConfigReader::dropout(const char* key, float fallback) const {
   const auto value = json_get_or<double>(*config_, key, fallback, *object_);
   if (!(value >= 0 && value < 1))
-    fail(key, shown(config_->at(key)), "a probability from 0 up to, not including, 1");
+    fail(key, json_shown(config_->at(key)), "a probability from 0 up to, not including, 1");
   return static_cast<float>(value);
 }
 
@@ -109,7 +105,7 @@ std::vector<int64_t> ConfigReader::token_ids(const char* key, std::vector<int64_
   if (!value.is_array()) return {json_get<int64_t>(*config_, key, *object_)};
   std::vector<int64_t> ids;
   for (const nlohmann::json& id : value) {
-    if (!id.is_number_integer()) fail(key, shown(value), "a token id or a list of token ids");
+    if (!id.is_number_integer()) fail(key, json_shown(value), "a token id or a list of token ids");
     ids.push_back(id.get<int64_t>());
   }
   return ids;

@@ -1,7 +1,6 @@
 // GPT-Neo (Black et al., 2021): GPT-2 with unscaled scores and every other layer seeing a window only.
 #include "aleph/base/error.h"
 #include "aleph/base/json.h"
-#include "aleph/base/text_util.h"
 #include "aleph/models/binding_list.h"
 #include "aleph/models/config_reader.h"
 #include "aleph/models/families.h"
@@ -11,16 +10,12 @@ namespace {
 
 enum class LayerKind : uint8_t { kGlobal, kLocal };
 
-std::string shown(const nlohmann::json& value) {
-  return printable(value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
-}
-
 void add_layer_kinds(const ConfigReader& reader, const char* key, const nlohmann::json& names,
                      int64_t repeats, std::vector<LayerKind>& kinds) {
-  if (!names.is_array()) reader.fail(key, shown(names), "a list of \"global\" and \"local\"");
+  if (!names.is_array()) reader.fail(key, json_shown(names), "a list of \"global\" and \"local\"");
   for (int64_t r = 0; r < repeats; ++r) {
     for (const nlohmann::json& name : names) {
-      if (name != "global" && name != "local") reader.fail(key, shown(name), "\"global\" or \"local\"");
+      if (name != "global" && name != "local") reader.fail(key, json_shown(name), "\"global\" or \"local\"");
       kinds.push_back(name == "local" ? LayerKind::kLocal : LayerKind::kGlobal);
       if (kinds.size() > static_cast<size_t>(SizeLimits::kLayers))
         reader.fail(key, "more layers than any model has", fmt::format("at most {}", SizeLimits::kLayers));
@@ -33,10 +28,10 @@ void add_layer_kinds(const ConfigReader& reader, const char* key, const nlohmann
 std::vector<LayerKind> expand_attention_types(const ConfigReader& reader, const nlohmann::json& types) {
   std::vector<LayerKind> kinds;
   const char* form = "a list of [[kinds of layers], repeats]";
-  if (!types.is_array()) reader.fail("attention_types", shown(types), form);
+  if (!types.is_array()) reader.fail("attention_types", json_shown(types), form);
   for (const nlohmann::json& item : types) {
     if (!item.is_array() || item.size() != 2 || !item[1].is_number_unsigned())
-      reader.fail("attention_types", shown(item), form);
+      reader.fail("attention_types", json_shown(item), form);
     add_layer_kinds(reader, "attention_types", item[0], item[1].get<int64_t>(), kinds);
   }
   return kinds;

@@ -15,7 +15,6 @@ namespace aleph::text {
 namespace {
 
 constexpr int64_t kBytes = 256;
-constexpr int64_t kLargestFile = int64_t{64} << 30;
 
 using Pair = std::pair<int32_t, int32_t>;
 
@@ -228,8 +227,6 @@ void BpeTrainer::add_text(std::string_view text) {
     begin = end;
   }
 }
-
-void BpeTrainer::add_file(const std::filesystem::path& path) { add_text(io::read_file(path, kLargestFile)); }
 
 TrainedBpe BpeTrainer::train() const {
   TrainedBpe result{.tokens = options_.special_tokens, .merges = {}, .options = options_};

@@ -42,8 +42,6 @@ class BpeTrainer {
 
   /// Adds one text, of any bytes; words never span two texts.
   void add_text(std::string_view text);
-  /// Adds a whole file as one text.
-  void add_file(const std::filesystem::path& path);
   /// Stops early where no pair is left to merge.
   TrainedBpe train() const;
 

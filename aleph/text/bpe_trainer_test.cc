@@ -32,7 +32,7 @@ TEST(BpeTrainerTest, TokensAndMergesAreThoseOfHuggingFace) {
                         .special_tokens = entry.at("special_tokens"),
                         .min_frequency = entry.at("min_frequency")});
     for (const auto& name : entry.at("texts").get<std::vector<std::string>>())
-      trainer.add_file(tokenizer_data() / "texts" / name);
+      trainer.add_text(file_text(tokenizer_data() / "texts" / name));
     const TrainedBpe bpe = trainer.train();
     EXPECT_EQ(bpe.tokens, entry.at("tokens").get<std::vector<std::string>>());
     EXPECT_EQ(spelled_merges(bpe), entry.at("merges").get<std::vector<std::string>>());

@@ -12,6 +12,7 @@
 #include "aleph/base/json.h"
 #include "aleph/base/random.h"
 #include "aleph/base/text_util.h"
+#include "aleph/text/utf8.h"
 
 namespace aleph::train {
 namespace {
@@ -31,34 +32,8 @@ std::string read_file(const fs::path& path) {
   return text;
 }
 
-// Bytes of the well-formed UTF-8 character at `i`, 0 where there is none (RFC 3629).
-size_t character_bytes(std::string_view text, size_t i) {
-  const auto byte = [&](size_t k) { return i + k < text.size() ? static_cast<uint8_t>(text[i + k]) : 0u; };
-  const auto follows = [&](size_t k, unsigned low = 0x80, unsigned high = 0xbf) {
-    return byte(k) >= low && byte(k) <= high;
-  };
-  const unsigned first = byte(0);
-  if (first < 0x80) return 1;
-  if (first >= 0xc2 && first <= 0xdf) return follows(1) ? 2 : 0;
-  if (first >= 0xe0 && first <= 0xef) {
-    const bool second = follows(1, first == 0xe0 ? 0xa0 : 0x80, first == 0xed ? 0x9f : 0xbf);
-    return second && follows(2) ? 3 : 0;
-  }
-  if (first >= 0xf0 && first <= 0xf4) {
-    const bool second = follows(1, first == 0xf0 ? 0x90 : 0x80, first == 0xf4 ? 0x8f : 0xbf);
-    return second && follows(2) && follows(3) ? 4 : 0;
-  }
-  return 0;
-}
-
 size_t first_invalid(std::string_view text, size_t from) {
-  size_t i = from;
-  while (i < text.size()) {
-    const size_t bytes = character_bytes(text, i);
-    if (bytes == 0) break;
-    i += bytes;
-  }
-  return i;
+  return from + text::valid_utf8_length(text, from);
 }
 
 // The text with each invalid byte replaced by U+FFFD.
@@ -69,7 +44,7 @@ std::string repaired(std::string text) {
   for (size_t begin = 0;; bad = first_invalid(text, begin)) {
     out.append(text, begin, bad - begin);
     if (bad == text.size()) return out;
-    out += "\xef\xbf\xbd";
+    out += text::kReplacement;
     begin = bad + 1;
   }
 }

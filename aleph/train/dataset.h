@@ -67,7 +67,6 @@ class DataLoader {
   /// begins, in the same batch where it does not divide.
   void fill(int64_t step, int64_t micro_step, int64_t rank, std::span<int32_t> rows);
 
-  int64_t rows_per_epoch() const { return rows_; }
   int64_t rows_per_step() const { return options_.batch.train_batch; }
   int64_t tokens_per_step() const { return rows_per_step() * options_.seq_len; }
   /// Optimizer steps that cover `epochs` passes over the rows, rounded up.

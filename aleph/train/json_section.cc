@@ -6,10 +6,6 @@
 namespace aleph::train {
 namespace {
 
-std::string shown(const Json& value) {
-  return printable(value.dump(-1, ' ', false, Json::error_handler_t::replace));
-}
-
 bool switched_off(const Json& value) {
   if (value.is_object()) {
     if (value.empty()) return true;
@@ -27,7 +23,7 @@ JsonSection::JsonSection(const Json& object, std::string document, std::string p
       path_(std::move(path)),
       without_effect_(&without_effect) {
   if (!object.is_object())
-    throw Error(path_.empty() ? document_ : document_ + ": " + path_, shown(object), "an object");
+    throw Error(path_.empty() ? document_ : document_ + ": " + path_, json_shown(object), "an object");
 }
 
 std::string JsonSection::path_of(const std::string& key) const {
@@ -65,10 +61,10 @@ std::optional<std::string> JsonSection::text(const char* key) { return get<std::
 std::optional<std::vector<double>> JsonSection::numbers(const char* key) {
   const Json* list = value(key);
   if (list == nullptr) return std::nullopt;
-  if (!list->is_array()) fail(key, shown(*list), "a list of numbers");
+  if (!list->is_array()) fail(key, json_shown(*list), "a list of numbers");
   std::vector<double> out;
   for (const Json& entry : *list) {
-    if (!entry.is_number()) fail(key, shown(*list), "a list of numbers");
+    if (!entry.is_number()) fail(key, json_shown(*list), "a list of numbers");
     out.push_back(entry.get<double>());
   }
   return out;
@@ -90,7 +86,7 @@ void JsonSection::without_effect(std::initializer_list<const char*> keys, const 
 void JsonSection::refuse(std::initializer_list<const char*> keys, const char* reason) {
   for (const char* key : keys) {
     const Json* present = value(key);
-    if (present != nullptr && !switched_off(*present)) fail(key, shown(*present), reason);
+    if (present != nullptr && !switched_off(*present)) fail(key, json_shown(*present), reason);
   }
 }
 
