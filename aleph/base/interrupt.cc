@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 
 #include "aleph/base/error.h"
 
@@ -16,8 +17,13 @@ std::atomic<int> signals_seen = 0;
 std::atomic<bool> guarded = false;
 static_assert(std::atomic<int>::is_always_lock_free, "a handler must not wait for a lock");
 
+constexpr char kNotice[] = "\nstopping where nothing is lost; once more to quit at once\n";
+
 void on_signal(int /*signal*/) {
   if (signals_seen.fetch_add(1) > 0) ::_exit(kExitInterrupted);
+  const int error = errno;
+  (void)!::write(STDERR_FILENO, kNotice, sizeof(kNotice) - 1);
+  errno = error;
 }
 
 }  // namespace

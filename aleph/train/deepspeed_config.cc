@@ -153,6 +153,11 @@ class Reader {
   }
 
   void read_common_params(JsonSection& params) {
+    // "auto" is what --lr says, and its default; a missing key is the default of the optimizer.
+    if (params.is_auto("lr")) {
+      config_.optimizer.learning_rate = OptimizerConfig{}.learning_rate;
+      config_.sources.erase("lr");
+    }
     store("lr", params, "lr", params.number("lr"), config_.optimizer.learning_rate);
     store("weight_decay", params, "weight_decay", params.number("weight_decay"),
           config_.optimizer.weight_decay);

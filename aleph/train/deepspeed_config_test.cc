@@ -137,6 +137,13 @@ TEST(DeepSpeedConfig, AdamModes) {
   EXPECT_TRUE(sgd.optimizer.sgd.nesterov);
 }
 
+TEST(DeepSpeedConfig, AnAutomaticLearningRateIsThatOfTheFlag) {
+  EXPECT_EQ(read(R"({"optimizer": {"type": "AdamW"}})").optimizer.learning_rate, 1e-3);
+  const TrainConfig config = read(R"({"optimizer": {"type": "AdamW", "params": {"lr": "auto"}}})");
+  EXPECT_EQ(config.optimizer.learning_rate, TrainConfig{}.optimizer.learning_rate);
+  EXPECT_FALSE(config.sources.contains("lr"));
+}
+
 TEST(DeepSpeedConfig, TakesBothSpellings) {
   EXPECT_EQ(read(R"({"bf16": {"enabled": true}})").dtype, DType::kBF16);
   const TrainConfig old = read(
