@@ -1,7 +1,5 @@
 #include "aleph/train/placement.h"
 
-#include <algorithm>
-
 #include "aleph/base/system_memory.h"
 #include "aleph/base/text_util.h"
 
@@ -15,11 +13,10 @@ std::optional<MemoryTier> tier_of(const std::optional<Offload>& offload) {
   return *offload == Offload::kCpu ? MemoryTier::kHost : MemoryTier::kNvme;
 }
 
-/// What is left of a budget; 0: no limit.
-int64_t budget_beside(const std::optional<int64_t>& budget, int64_t taken) {
-  if (budget && *budget <= taken)
-    throw Error("--host-memory", format_bytes(*budget), "more than the tokens take: " + format_bytes(taken));
-  return budget ? *budget - taken : 0;
+void require_room_for(int64_t tokens_bytes, const std::optional<int64_t>& host_budget) {
+  if (host_budget && *host_budget <= tokens_bytes)
+    throw Error("--host-memory", format_bytes(*host_budget),
+                "more than the tokens take: " + format_bytes(tokens_bytes));
 }
 
 std::string describe_plan(const zero::Plan& plan) {
@@ -49,6 +46,7 @@ zero::EngineOptions engine_options(const PlacementRequest& request) {
 
 zero::Plan plan_placement(const PlacementRequest& request, Console& console) {
   const PlacementConfig& fixed = request.config.placement;
+  require_room_for(request.data_bytes, fixed.host_memory_bytes);
   zero::PlanRequest plan{.model = request.model,
                          .rule = request.rule,
                          .options = engine_options(request),
@@ -61,10 +59,11 @@ zero::Plan plan_placement(const PlacementRequest& request, Console& console) {
                          .recompute = fixed.recompute,
                          .nvme = !fixed.nvme_paths.empty(),
                          .device_budget = fixed.device_memory_bytes.value_or(0),
-                         .host_budget = budget_beside(fixed.host_memory_bytes, request.data_bytes)};
-  // Budgets that are given are taken at their word.
+                         .host_budget = fixed.host_memory_bytes.value_or(0),
+                         .host_taken = request.data_bytes};
+  // Budgets that are given are taken at their word. The tokens are in memory by now.
   if (!fixed.device_memory_bytes || !fixed.host_memory_bytes)
-    plan.together_budget = std::max<int64_t>(0, usable_memory_bytes() - request.data_bytes);
+    plan.together_budget = usable_memory_bytes() + request.data_bytes;
   if (fixed.prefetch) plan.prefetch = static_cast<int>(*fixed.prefetch);
   const zero::Plan chosen = zero::make_plan(plan);
   console.line(describe_plan(chosen));

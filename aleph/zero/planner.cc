@@ -154,6 +154,7 @@ Plan dry_run(const PlanRequest& request, const Placement& placement) {
   DeviceContext device({.kind = DeviceKind::kMeta});
   MemoryLedger nvme(MemoryTier::kNvme, 0);
   MetaCommunicator communicator(request.world_size);
+  device.host_memory().ledger().add(request.host_taken, MemoryTag::kWorkspace);
   {
     nn::Model model(device, request.model);
     EngineOptions options = request.options;

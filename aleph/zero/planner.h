@@ -34,6 +34,7 @@ struct PlanRequest {
   bool nvme = false;          ///< a swap folder is there
   int64_t device_budget = 0;  ///< bytes; 0: no limit
   int64_t host_budget = 0;
+  int64_t host_taken = 0;  ///< bytes of host memory that the run holds beside the engine; part of the plan
   int64_t together_budget = 0;  ///< of device and host memory in sum: what the machine has; 0: no limit
 };
 
