@@ -103,7 +103,8 @@ Outcome Trainer::run() {
     if (every(config_.data.eval_steps) && !done()) evaluate_now();
     if (interrupted()) {
       save_now();
-      console_.note("interrupted: saved step {} in {}; --resume goes on", state_.step, output_.path().string());
+      console_.note("interrupted: saved step {} in {}; --resume goes on", state_.step,
+                    output_.path().string());
       return Outcome::kInterrupted;
     }
     if (every(config_.save.save_steps)) save_now();
