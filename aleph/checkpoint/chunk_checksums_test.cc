@@ -96,9 +96,10 @@ TEST(Hex, GoesThereAndBack) {
 TEST(Hex, RefusesWhatItDidNotWrite) {
   for (const std::string text : {"", "0000000", "000000000", "0000000g", "DEADBEEF", "0x000000", "-0000001"})
     EXPECT_THAT(
-        fault_of([&] { from_hex(text, 1, "a file"); }),
+        one_line_fault_of([&] { from_hex(text, 1, "a file"); }),
         HasSubstr("a file: found checksums '" + text + "', expected 1 of eight hexadecimal digits each"));
-  EXPECT_THAT(fault_of([&] { from_hex(std::string(4000, '0'), 2, "x"); }), HasSubstr("expected 2 of"));
+  EXPECT_THAT(one_line_fault_of([&] { from_hex(std::string(4000, '0'), 2, "x"); }),
+              HasSubstr("expected 2 of"));
 }
 
 }  // namespace

@@ -50,7 +50,7 @@ std::string with_json(const std::function<void(OrderedJson&)>& change) {
 }
 
 std::string fault(const std::string& text) {
-  return fault_of([&] { parse_manifest(text, "dir/manifest.json"); });
+  return one_line_fault_of([&] { parse_manifest(text, "dir/manifest.json"); });
 }
 
 TEST(Manifest, GoesThereAndBack) {
@@ -118,12 +118,12 @@ TEST(Manifest, WhatDoesNotFitTogetherIsRefused) {
 TEST(Manifest, ReadingChecksThatFilesAreThereWithTheirSizes) {
   const io::TemporaryDirectory directory;
   const auto read = [&] { read_manifest(directory.path()); };
-  EXPECT_THAT(fault_of(read), HasSubstr("manifest.json: found No such file"));
+  EXPECT_THAT(one_line_fault_of(read), HasSubstr("manifest.json: found No such file"));
   put(directory / "manifest.json", manifest_text(example()));
-  EXPECT_THAT(fault_of(read), HasSubstr("state-rank-00000.safetensors: found No such file"));
+  EXPECT_THAT(one_line_fault_of(read), HasSubstr("state-rank-00000.safetensors: found No such file"));
   put(directory / "state-rank-00000.safetensors", std::string(5000, 'x'));
   put(directory / "state-rank-00001.safetensors", std::string(699, 'x'));
-  EXPECT_THAT(fault_of(read),
+  EXPECT_THAT(one_line_fault_of(read),
               HasSubstr("state-rank-00001.safetensors: found 699 bytes, expected 700 as its manifest says"));
   put(directory / "state-rank-00001.safetensors", std::string(700, 'x'));
   expect_equal(read_manifest(directory.path()), example());

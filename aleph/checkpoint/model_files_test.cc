@@ -53,7 +53,7 @@ class ModelFilesTest : public ::testing::Test {
     return names;
   }
   std::string open_fault() const {
-    return fault_of([&] { ModelFiles::open(root_); });
+    return one_line_fault_of([&] { ModelFiles::open(root_); });
   }
 
   io::TemporaryDirectory directory_;
@@ -90,7 +90,7 @@ TEST_F(ModelFilesTest, LooksTensorsUpWithTheNearestName) {
   EXPECT_FALSE(files.contains("norm.bias"));
   EXPECT_EQ(files.info("embed.weight").to_string(), "F32 [10, 4]");
   EXPECT_THAT(
-      fault_of([&] { files.tensor("block.3.weight"); }),
+      one_line_fault_of([&] { files.tensor("block.3.weight"); }),
       AllOf(HasSubstr("a model 글: found no tensor 'block.3.weight'"), HasSubstr("there is 'block.")));
   files.release("norm.weight");
 }
@@ -149,8 +149,8 @@ TEST_F(ModelFilesTest, TensorsThatTheIndexDoesNotNameAreNotThere) {
 
 TEST_F(ModelFilesTest, NamesMustDiffer) {
   const TensorEntry entry{"a", DType::kF32, Shape{1}};
-  EXPECT_THAT(fault_of([&] { ModelWriter(root_, {entry, entry}); }), HasSubstr("'a'"));
-  EXPECT_THAT(fault_of([&] { ModelWriter(root_, {entry, entry}, 1); }), HasSubstr("'a' twice"));
+  EXPECT_THAT(one_line_fault_of([&] { ModelWriter(root_, {entry, entry}); }), HasSubstr("'a'"));
+  EXPECT_THAT(one_line_fault_of([&] { ModelWriter(root_, {entry, entry}, 1); }), HasSubstr("'a' twice"));
   ModelWriter writer(root_, {entry});
   EXPECT_THROW(writer.write("b", 0, random_bytes(4, 1)), InternalError);
   EXPECT_THROW(writer.finish(), InternalError);
@@ -169,7 +169,7 @@ TEST_F(ModelFilesTest, AKillAtAnyChangeNeverMixesWeights) {
       io::FaultInjection faults;
       save(before, 1, &faults);
       faults.kill_at_change(kill);
-      finished = fault_of([&] { save(after, 2, &faults); }) == "no error";
+      finished = one_line_fault_of([&] { save(after, 2, &faults); }) == "no error";
       faults.lose_power(io::FaultInjection::PowerLoss::kAll);
       const std::string fault = open_fault();
       if (fault == "no error") {

@@ -28,7 +28,7 @@ class Safetensors : public ::testing::Test {
  protected:
   std::string fault(const std::string& bytes) {
     put(path_, bytes);
-    return fault_of([&] { SafetensorsFile::open(path_); });
+    return one_line_fault_of([&] { SafetensorsFile::open(path_); });
   }
   /// Of a file with that header and eight bytes of data.
   std::string header_fault(const std::string& header) { return fault(with_length(header, "12345678")); }
@@ -65,7 +65,8 @@ TEST_F(Safetensors, ReadsBackEveryTypeAndShape) {
   }
   EXPECT_EQ(file.info("f32").to_string(), "F32 [3, 5]");
   EXPECT_TRUE(file.contains("u8") && !file.contains("u9") && file.find("u9") == nullptr);
-  EXPECT_THAT(fault_of([&] { file.tensor("u9"); }), HasSubstr("a b.safetensors: found no tensor 'u9'"));
+  EXPECT_THAT(one_line_fault_of([&] { file.tensor("u9"); }),
+              HasSubstr("a b.safetensors: found no tensor 'u9'"));
 }
 
 TEST_F(Safetensors, TheHeaderIsThatOfTheFormat) {
@@ -103,7 +104,7 @@ TEST_F(Safetensors, TypesThatAlephDoesNotHaveAreListedAndRaw) {
   EXPECT_EQ(file.info("b").to_string(), "F4 [2, 3]");
   EXPECT_FALSE(file.info("b").type.has_value());
   EXPECT_EQ(static_cast<char>(file.raw("b")[0]), '6');
-  EXPECT_THAT(fault_of([&] { file.tensor("a"); }),
+  EXPECT_THAT(one_line_fault_of([&] { file.tensor("a"); }),
               HasSubstr("tensor 'a': found BOOL [5], expected F32, BF16, F16, F64, I32, I64 or U8"));
 }
 
@@ -194,9 +195,10 @@ TEST_F(Safetensors, LengthsThatCannotBeAreRefusedBeforeAnythingIsRead) {
   huge = std::string("\x00\xe1\xf5\x05\x00\x00\x00\x00", 8);  // 100,000,000: allowed, but not there
   EXPECT_THAT(fault(huge + "{}"),
               HasSubstr("found 10 bytes, expected at least 100000008 bytes: the file is cut off"));
-  EXPECT_THAT(fault_of([&] { SafetensorsFile::open(directory_ / "none"); }),
+  EXPECT_THAT(one_line_fault_of([&] { SafetensorsFile::open(directory_ / "none"); }),
               HasSubstr("none: found No such file"));
-  EXPECT_THAT(fault_of([&] { SafetensorsFile::open(directory_.path()); }), HasSubstr("expected a file"));
+  EXPECT_THAT(one_line_fault_of([&] { SafetensorsFile::open(directory_.path()); }),
+              HasSubstr("expected a file"));
 }
 
 TEST_F(Safetensors, EveryTruncationIsRefused) {
@@ -275,7 +277,7 @@ TEST_F(Safetensors, WrongCallsAreOurOwnBugs) {
   writer.write("w", 0, data);
   writer.seal();
   EXPECT_THROW(writer.write("w", 0, data), InternalError);
-  EXPECT_THAT(fault_of([&] {
+  EXPECT_THAT(one_line_fault_of([&] {
                 SafetensorsWriter(path_, {{"a", DType::kF32, Shape{1}}, {"a", DType::kF32, Shape{1}}});
               }),
               HasSubstr("tensor 'a': found a name that is taken"));
@@ -284,7 +286,7 @@ TEST_F(Safetensors, WrongCallsAreOurOwnBugs) {
 TEST_F(Safetensors, AFullDiskIsNoticedBeforeDataIsWritten) {
   io::FaultInjection faults;
   faults.fail(io::Call::kAllocate, 1, ENOSPC);
-  EXPECT_THAT(fault_of([&] {
+  EXPECT_THAT(one_line_fault_of([&] {
                 SafetensorsWriter(path_, {{"w", DType::kF32, Shape{1 << 20}}}, {}, &faults);
               }),
               AllOf(HasSubstr("a b.safetensors.tmp"), HasSubstr("No space left"), HasSubstr("4.0 MiB")));
@@ -304,7 +306,7 @@ TEST_F(Safetensors, AKillAtAnyChangeLeavesTheOldFileOrTheNewOne) {
     const int64_t before = faults.changes();
     faults.kill_at_change(kill);
     bool complete = false;
-    if (fault_of([&] { save(2, faults); }) == "no error") {
+    if (one_line_fault_of([&] { save(2, faults); }) == "no error") {
       changes = std::min(changes, faults.changes() - before);
       complete = true;
     }

@@ -11,6 +11,7 @@
 
 #include "aleph/base/error.h"
 #include "aleph/base/random.h"
+#include "aleph/base/testing.h"
 #include "aleph/io/file.h"
 
 namespace aleph::checkpoint {
@@ -37,16 +38,12 @@ inline void flip(const std::filesystem::path& path, int64_t byte, int bit = 0) {
   put(path, text);
 }
 
-/// What `run` throws as an Error; "no error" where it does not.
+/// What an Error of `run` says, in one line; "no error" without one.
 template <typename Run>
-std::string fault_of(const Run& run) {
-  try {
-    run();
-  } catch (const Error& error) {
-    EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos) << error.what();
-    return error.what();
-  }
-  return "no error";
+std::string one_line_fault_of(const Run& run) {
+  const std::string fault = fault_of(run);
+  EXPECT_EQ(fault.find('\n'), std::string::npos) << fault;
+  return fault;
 }
 
 }  // namespace aleph::checkpoint

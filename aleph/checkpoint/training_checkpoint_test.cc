@@ -147,7 +147,7 @@ TEST_F(TrainingCheckpoint, AnyRangeCanBeRead) {
   std::vector<std::byte> one(1);
   EXPECT_THROW(reader.read("master/embed", 3001 * 4, one), InternalError);
   EXPECT_THROW(reader.read("master/embed", -1, one), InternalError);
-  EXPECT_THAT(fault_of([&] { reader.read("master/none", 0, one); }),
+  EXPECT_THAT(one_line_fault_of([&] { reader.read("master/none", 0, one); }),
               HasSubstr("found no tensor 'master/none'"));
 }
 
@@ -201,11 +201,11 @@ TEST_F(TrainingCheckpoint, FlippedBitsAreNamedByFileAndTensor) {
     const CheckpointReader reader(at(1));
     const auto expected = AllOf(HasSubstr(file + ": tensor '" + hit.name + "': found checksum"),
                                 HasSubstr("the file is damaged"));
-    EXPECT_THAT(fault_of([&] { reader.verify(); }), expected);
+    EXPECT_THAT(one_line_fault_of([&] { reader.verify(); }), expected);
     const auto whole =
         std::find_if(kTensors.begin(), kTensors.end(), [&](auto& t) { return t.name == hit.name; });
     std::vector<std::byte> data(whole->bytes(2).size());
-    EXPECT_THAT(fault_of([&] { reader.read(hit.name, 0, data); }), expected);
+    EXPECT_THAT(one_line_fault_of([&] { reader.read(hit.name, 0, data); }), expected);
     put(at(1) / file, before);
   }
   expect_holds(at(1), 2);
@@ -213,7 +213,7 @@ TEST_F(TrainingCheckpoint, FlippedBitsAreNamedByFileAndTensor) {
 
 TEST_F(TrainingCheckpoint, DamagedHeadersMissingAndTruncatedFilesAreNamed) {
   run_save({.root = root_, .world_size = 2});
-  const auto open_fault = [&] { return fault_of([&] { CheckpointReader reader(at(1)); }); };
+  const auto open_fault = [&] { return one_line_fault_of([&] { CheckpointReader reader(at(1)); }); };
   const fs::path state = at(1) / "state-rank-00001.safetensors", manifest = at(1) / "manifest.json";
   const std::string before = text_of(state), manifest_before = text_of(manifest);
   put(state, std::string(before).replace(before.find("master/embed"), 12, "master/embeD"));
@@ -293,7 +293,7 @@ TEST_F(TrainingCheckpoint, AFullDiskOrDeadDiskIsAnErrorAndKeepsTheOldOne) {
                               io::Call::kRename, io::Call::kMakeDirectory}) {
     io::FaultInjection faults;
     faults.fail(call, 1, ENOSPC, 1'000'000);
-    EXPECT_THAT(fault_of([&] { run_save({.root = root_, .step = 2, .seed = 2, .calls = &faults}); }),
+    EXPECT_THAT(one_line_fault_of([&] { run_save({.root = root_, .step = 2, .seed = 2, .calls = &faults}); }),
                 HasSubstr("No space left on device"));
     ASSERT_EQ(newest_complete_checkpoint(root_), at(1));
   }
@@ -312,7 +312,7 @@ TEST_F(TrainingCheckpoint, TheLastGoodOneSurvivesAKillAtAnyChange) {
       io::FaultInjection faults;
       run_save({.root = root_, .step = 1, .seed = 1, .tensors = small, .calls = &faults});
       faults.kill_at_change(kill);
-      const std::string fault = fault_of([&] {
+      const std::string fault = one_line_fault_of([&] {
         run_save({.root = root_, .step = next_step, .seed = 2, .tensors = small, .calls = &faults});
       });
       finished = fault == "no error";
@@ -339,7 +339,7 @@ TEST_F(TrainingCheckpoint, RemovingOldOnesSurvivesAKillAtAnyChange) {
     for (const int64_t step : {1, 2, 3}) run_save({.root = root_, .step = step, .seed = 4, .tensors = small});
     io::FaultInjection faults;
     faults.kill_at_change(kill);
-    finished = fault_of([&] { remove_old_checkpoints(root_, 1, &faults); }) == "no error";
+    finished = one_line_fault_of([&] { remove_old_checkpoints(root_, 1, &faults); }) == "no error";
     for (const CheckpointInfo& info : list_checkpoints(root_)) expect_holds(info.path, 4, small);
     EXPECT_EQ(newest_complete_checkpoint(root_), at(3));
   }

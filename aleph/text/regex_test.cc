@@ -169,7 +169,7 @@ TEST(RegexTest, VeryLongPatternsAreRefused) {
 TEST(RegexTest, ExponentialMatchIsStopped) {
   const Regex regex("(?:a|aa|a)+$b", "x");
   const std::string fault = fault_of([&] { marked(regex, std::string(40, 'a') + "c"); });
-  EXPECT_TRUE(fault == "(no error)" ||
+  EXPECT_TRUE(fault == "no error" ||
               fault.find("expected a pattern that matches in fewer steps") != std::string::npos)
       << fault;
 }
@@ -178,7 +178,7 @@ TEST(RegexTest, LongTextNeedsNoStack) {
   const std::string text(3'000'000, 'a');
   EXPECT_EQ(marked("[ab]+", text).size(), text.size() + 2);
   const std::string fault = fault_of([&] { marked("(?:a|b)+", text); });
-  EXPECT_TRUE(fault == "(no error)" || fault.find("stopped by") != std::string::npos) << fault;
+  EXPECT_TRUE(fault == "no error" || fault.find("stopped by") != std::string::npos) << fault;
 }
 
 TEST(RegexTest, WorksAfterAMove) {

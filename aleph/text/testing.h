@@ -13,6 +13,7 @@
 #include "aleph/base/error.h"
 #include "aleph/base/json.h"
 #include "aleph/base/random.h"
+#include "aleph/base/testing.h"
 #include "aleph/io/file.h"
 #include "aleph/text/tokenizer.h"
 #include "aleph/text/utf8.h"
@@ -44,17 +45,6 @@ inline std::vector<std::string> lines_of(std::string_view text) {
     begin = end + 1;
   }
   return lines;
-}
-
-/// The message of the Error that `body` throws; says so where it throws none.
-template <typename Body>
-std::string fault_of(const Body& body) {
-  try {
-    body();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "(no error)";
 }
 
 /// Draws one after another.

@@ -11,7 +11,6 @@ namespace aleph::train {
 namespace {
 
 using ::testing::AllOf;
-using testing::fault_of;
 using ::testing::HasSubstr;
 
 class PlacementTest : public ::testing::Test {

@@ -15,7 +15,6 @@ namespace aleph::train {
 namespace {
 
 using ::testing::AllOf;
-using testing::fault_of;
 using ::testing::HasSubstr;
 using testing::random_text;
 

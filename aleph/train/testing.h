@@ -9,21 +9,11 @@
 
 #include "aleph/base/error.h"
 #include "aleph/base/random.h"
+#include "aleph/base/testing.h"
 #include "aleph/io/temporary_directory.h"
 #include "aleph/train/config.h"
 
 namespace aleph::train::testing {
-
-/// What an Error of `run` says; "no error" without one.
-template <typename Run>
-std::string fault_of(const Run& run) {
-  try {
-    run();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 /// Random words, nine a line.
 inline std::string random_text(int64_t words, uint64_t seed = 7) {

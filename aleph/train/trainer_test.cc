@@ -16,7 +16,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using ::testing::ElementsAre;
-using testing::fault_of;
 using ::testing::HasSubstr;
 
 class TrainerTest : public ::testing::Test {

@@ -17,7 +17,6 @@ namespace aleph::zero {
 namespace {
 
 using ::testing::AnyOf;
-using testing::fault_of;
 using ::testing::HasSubstr;
 using testing::small_model;
 using testing::ThreadGroup;

@@ -15,7 +15,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using ::testing::AllOf;
-using testing::fault_of;
 using ::testing::HasSubstr;
 
 constexpr int64_t kPage = 4096;

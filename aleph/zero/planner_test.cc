@@ -11,7 +11,6 @@ namespace aleph::zero {
 namespace {
 
 using ::testing::AllOf;
-using testing::fault_of;
 using ::testing::HasSubstr;
 using testing::small_model;
 using testing::ThreadGroup;

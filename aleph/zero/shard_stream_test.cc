@@ -12,7 +12,6 @@
 namespace aleph::zero {
 namespace {
 
-using testing::fault_of;
 using testing::LateHome;
 
 constexpr int64_t kChunk = kShardAlignment;

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "aleph/base/random.h"
+#include "aleph/base/testing.h"
 #include "aleph/io/temporary_directory.h"
 #include "aleph/zero/engine.h"
 
@@ -49,17 +50,6 @@ inline std::vector<int32_t> token_ids(int64_t n, uint64_t step) {
   std::vector<int32_t> ids(static_cast<size_t>(n));
   for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int32_t>(stream.below(kVocabulary, 2 * i));
   return ids;
-}
-
-/// What an Error of `run` says; "no error" without one.
-template <typename Run>
-std::string fault_of(const Run& run) {
-  try {
-    run();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 /// Ranks as threads of this process. Sums in rank order.

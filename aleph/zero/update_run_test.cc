@@ -12,8 +12,6 @@
 namespace aleph::zero {
 namespace {
 
-using testing::fault_of;
-
 constexpr int64_t kChunk = kShardAlignment;
 constexpr int kUnits = 3, kChunksOfUnit = 4;
 
