@@ -7,8 +7,9 @@
 namespace aleph {
 
 /// While one lives, the first SIGINT, SIGTERM or SIGHUP makes interrupted() true and says so on standard
-/// error, and a second one ends the process at once with status 130. Gives back the handlers it found. At
-/// most one at a time in a process; construct it on the main thread.
+/// error, and a second one ends the process at once with status 130. A SIGHUP that is
+/// ignored, as nohup has it, stays ignored. Gives back the handlers it found. At most one at a time in a
+/// process; construct it on the main thread.
 class InterruptGuard {
  public:
   InterruptGuard();

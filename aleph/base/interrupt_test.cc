@@ -4,6 +4,8 @@
 
 #include <csignal>
 #include <cstdlib>
+#include <cstring>
+#include <string>
 #include <thread>
 
 #include "aleph/base/error.h"
@@ -32,7 +34,7 @@ TEST_P(InterruptTest, FirstSignalSetsTheFlag) {
 
 TEST_P(InterruptTest, SecondSignalEndsTheProcessAtOnce) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");  // other tests leave threads behind
-  for (const int first : {SIGINT, SIGTERM})
+  for (const int first : {SIGINT, SIGTERM, SIGHUP})
     EXPECT_EXIT(raise_and_exit_normally(first, GetParam()), testing::ExitedWithCode(130), "");
 }
 
@@ -54,8 +56,28 @@ TEST_P(InterruptTest, DestructionRestoresTheHandlerAndForgetsTheSignal) {
   EXPECT_FALSE(interrupted());
 }
 
-INSTANTIATE_TEST_SUITE_P(Signals, InterruptTest, testing::Values(SIGINT, SIGTERM),
-                         [](const auto& test) { return test.param == SIGINT ? "Int" : "Term"; });
+INSTANTIATE_TEST_SUITE_P(Signals, InterruptTest, testing::Values(SIGINT, SIGTERM, SIGHUP),
+                         [](const auto& test) { return std::string(::sigabbrev_np(test.param)); });
+
+TEST(InterruptGuardTest, AnIgnoredHangUpStaysIgnored) {
+  const auto before = std::signal(SIGHUP, SIG_IGN);
+  {
+    const InterruptGuard guard;
+    std::raise(SIGHUP);
+    EXPECT_FALSE(interrupted());
+  }
+  EXPECT_EQ(std::signal(SIGHUP, before), SIG_IGN);
+}
+
+TEST(InterruptGuardTest, TheFirstSignalIsAcknowledged) {
+  testing::internal::CaptureStderr();
+  {
+    const InterruptGuard guard;
+    std::raise(SIGINT);
+  }
+  EXPECT_EQ(testing::internal::GetCapturedStderr(),
+            "\nstopping where nothing is lost; once more to quit at once\n");
+}
 
 TEST(InterruptGuardTest, RefusesASecondGuard) {
   const InterruptGuard guard;
