@@ -2,16 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <limits>
 #include <numeric>
 #include <string>
-#include <system_error>
 
 #include "aleph/base/error.h"
 #include "aleph/base/json.h"
 #include "aleph/base/random.h"
 #include "aleph/base/text_util.h"
+#include "aleph/io/file.h"
 #include "aleph/text/utf8.h"
 
 namespace aleph::train {
@@ -19,18 +18,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string read_file(const fs::path& path) {
-  std::error_code failure;
-  const auto bytes = fs::file_size(path, failure);
-  std::ifstream in(path, std::ios::binary);
-  if (failure || !in || !fs::is_regular_file(path, failure))
-    throw Error(path.string(), "no readable file", "text to train on");
-  std::string text(bytes, '\0');
-  in.read(text.data(), static_cast<std::streamsize>(bytes));
-  if (static_cast<uint64_t>(in.gcount()) != bytes)
-    throw Error(path.string(), fmt::format("{} bytes", in.gcount()), fmt::format("{} bytes", bytes));
-  return text;
-}
+constexpr int64_t kLargestFile = int64_t{1} << 40;
 
 size_t first_invalid(std::string_view text, size_t from) {
   return from + text::valid_utf8_length(text, from);
@@ -56,7 +44,7 @@ struct Document {
 };
 
 void read_jsonl(const fs::path& path, std::vector<Document>& out) {
-  const std::string content = read_file(path);
+  const std::string content = io::read_file(path, kLargestFile);
   int64_t line = 0;
   for (size_t begin = 0, end = 0; begin < content.size(); begin = end + 1) {
     end = std::min(content.find('\n', begin), content.size());
@@ -80,7 +68,7 @@ void read_documents(const fs::path& path, std::vector<Document>& out) {
   if (kind == ".jsonl") {
     read_jsonl(path, out);
   } else if (kind == ".txt") {
-    std::string text = read_file(path);
+    std::string text = io::read_file(path, kLargestFile);
     const auto bytes = static_cast<int64_t>(text.size());
     if (bytes > 0) out.push_back({.text = repaired(std::move(text)), .bytes = bytes, .divisible = true});
   } else {

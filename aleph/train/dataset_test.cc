@@ -114,7 +114,8 @@ TEST_F(DatasetTest, InvalidUtf8IsReplacedAndCountedAsItStands) {
 }
 
 TEST_F(DatasetTest, NamesWhatIsWrongWithAFile) {
-  EXPECT_THAT(failure({root_ / "no.txt"}), HasSubstr("no.txt: found no readable file"));
+  EXPECT_THAT(failure({root_ / "no.txt"}),
+              HasSubstr("no.txt: found No such file or directory, expected a readable file"));
   EXPECT_THAT(failure({root_}), HasSubstr("found no extension, expected .txt or .jsonl"));
   EXPECT_THAT(failure({write("a.csv", "a,b")}), HasSubstr("found extension .csv, expected .txt or .jsonl"));
   EXPECT_THAT(failure({write("e.txt", "")}), HasSubstr("e.txt: found no text"));
