@@ -62,8 +62,9 @@ zero::Plan plan_placement(const PlacementRequest& request, Console& console) {
                          .host_budget = fixed.host_memory_bytes.value_or(0),
                          .host_taken = request.data_bytes};
   // Budgets that are given are taken at their word. The tokens are in memory by now.
-  if (!fixed.device_memory_bytes || !fixed.host_memory_bytes)
-    plan.together_budget = usable_memory_bytes() + request.data_bytes;
+  const int64_t usable = usable_memory_bytes();
+  if (usable > 0 && (!fixed.device_memory_bytes || !fixed.host_memory_bytes))
+    plan.together_budget = usable + request.data_bytes;
   if (fixed.prefetch) plan.prefetch = static_cast<int>(*fixed.prefetch);
   const zero::Plan chosen = zero::make_plan(plan);
   console.line(describe_plan(chosen));

@@ -39,6 +39,7 @@ class Trainer {
   bool already_finished();
   void start();
   void load_or_resume();
+  void note_start_from_the_beginning();
   std::optional<std::filesystem::path> checkpoint_to_resume() const;
 
   StepRecord step();
@@ -148,17 +149,21 @@ void Trainer::load_or_resume() {
     load_checkpoint(*checkpoint, *engine_, state_, fingerprint_, console_);
     console_.note("resumed from {} at step {}", checkpoint->string(), state_.step);
   } else {
-    if (config_.save.resume && output_.finished())
-      throw Error(fmt::format("--resume {}", output_.path().string()),
-                  fmt::format("a finished run of {} steps and no checkpoint to go on from",
-                              output_.finished()->steps),
-                  "a checkpoint (--save-steps makes them), or --overwrite to start again");
-    if (config_.save.resume)
-      console_.note("no complete checkpoint in {}: starting from the beginning", output_.path().string());
+    if (config_.save.resume) note_start_from_the_beginning();
     load_weights(setup_, *engine_, runtime_.device(), config_.seed, console_);
   }
   if (config_.save.overwrite && !checkpoint) output_.remove_checkpoints();
   output_.reopen();
+}
+
+/// Resuming has found no checkpoint. A finished model is not started again unasked.
+void Trainer::note_start_from_the_beginning() {
+  const std::string path = output_.path().string();
+  if (const std::optional<FinishedRun> run = output_.finished())
+    throw Error("--resume " + path,
+                fmt::format("a finished run of {} steps and no checkpoint to go on from", run->steps),
+                "a checkpoint (--save-steps makes them), or --overwrite to start again");
+  console_.note("no complete checkpoint in {}: starting from the beginning", path);
 }
 
 StepRecord Trainer::step() {

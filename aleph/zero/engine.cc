@@ -309,7 +309,10 @@ void Engine::begin_update(const UpdateOptions& options) {
   state_->next_update = options;
 }
 
-void Engine::end_update() { state_->gradients.end_step(); }
+void Engine::end_update() {
+  ALEPH_CHECK(state_->optimizer.under_way(), "no update has begun");
+  state_->gradients.end_step();
+}
 
 void Engine::update(const UpdateOptions& options) {
   state_->gradients.settle();
@@ -319,7 +322,10 @@ void Engine::update(const UpdateOptions& options) {
   state_->gradients.end_step();
 }
 
-void Engine::skip_update() { state_->gradients.end_step(); }
+void Engine::skip_update() {
+  ALEPH_CHECK(!state_->optimizer.under_way(), "an update has begun");
+  state_->gradients.end_step();
+}
 
 LossSum Engine::evaluate(const MicroBatch& batch, const Outputs& outputs) {
   state_->optimizer.finish();
