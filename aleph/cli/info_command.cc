@@ -232,6 +232,8 @@ int info_command(const Values& arguments) {
     throw UsageError("aleph info", fmt::format("{} paths", paths.size()), "one directory or file");
   const fs::path path = paths[0];
   if (!fs::exists(path)) throw Error(path.string(), "nothing", "a directory or file");
+  if (!fs::is_directory(path) && !fs::is_regular_file(path))
+    throw Error(path.string(), "a pipe or device", "a directory or file");
   if (fs::is_directory(path)) {
     show_directory(path, options);
   } else if (path.extension() == ".safetensors") {
