@@ -24,7 +24,7 @@ cat >demo/config.json <<'JSON'
   "bos_token_id": 0, "eos_token_id": 0, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0
 }
 JSON
-"$program" train --init demo/config.json --tokenizer demo/tokenizer --data "$kText" --eval-split 0.05 \
+"$program" train --init demo/config.json --tokenizer demo/tokenizer --data "$kText" --eval-split 0.05 --eval-steps 110 \
   --seq-len 128 --batch-size 8 --steps "$kSteps" --lr 6e-4 --lr-schedule cosine --warmup 20 --adam-betas 0.9 0.99 \
   --weight-decay 0.1 --grad-clip 0 --dtype bf16 --offload-param nvme --offload-optimizer nvme --nvme-path demo/swap \
   --device-memory $kMemory --host-memory $kMemory --logging-steps 100 --log-file demo/log.jsonl \
