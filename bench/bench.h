@@ -69,18 +69,39 @@ struct Timing {
   double median, low, high;  ///< seconds: median and quartiles
 };
 
+inline Timing timing_of(std::vector<double> times) {
+  std::sort(times.begin(), times.end());
+  return {times[times.size() / 2], times[times.size() / 4], times[times.size() * 3 / 4]};
+}
+
+template <typename Body>
+double seconds_of(const Body& body) {
+  const Stopwatch watch;
+  body();
+  return watch.seconds();
+}
+
 template <typename Body>
 Timing measure(double seconds, const Body& body) {
   std::vector<double> times;
   body();
   const Stopwatch total;
+  while (times.size() < 5 || total.seconds() < seconds) times.push_back(seconds_of(body));
+  return timing_of(std::move(times));
+}
+
+/// Both in turn, so that a machine that slows down slows both.
+template <typename Body, typename Bound>
+std::pair<Timing, Timing> measure_in_turn(double seconds, const Body& body, const Bound& bound) {
+  std::vector<double> times, bounds;
+  body();
+  bound();
+  const Stopwatch total;
   while (times.size() < 5 || total.seconds() < seconds) {
-    const Stopwatch watch;
-    body();
-    times.push_back(watch.seconds());
+    times.push_back(seconds_of(body));
+    bounds.push_back(seconds_of(bound));
   }
-  std::sort(times.begin(), times.end());
-  return {times[times.size() / 2], times[times.size() / 4], times[times.size() * 3 / 4]};
+  return {timing_of(std::move(times)), timing_of(std::move(bounds))};
 }
 
 /// What this machine does at best with these threads: large matrix products, and copying beyond the caches.
@@ -131,7 +152,16 @@ class Bench {
   /// Measures `body` where the filter lets it.
   template <typename Body>
   void run(const std::string& name, const Work& work, const Body& body) {
-    if (wants(name)) report(name, work, measure(options_.seconds, body));
+    if (wants(name)) report(name, work, measure(options_.seconds, body), ceilings_);
+  }
+  /// Measures `body` in turn with `bound`, whose rates are the ceilings of this case.
+  template <typename Body, typename Bound>
+  void run_against(const std::string& name, const Work& work, const Body& body, const Work& bound_work,
+                   const Bound& bound) {
+    if (!wants(name)) return;
+    const auto [timing, limit] = measure_in_turn(options_.seconds, body, bound);
+    const double operations = bound_work.operations / limit.median;
+    report(name, work, timing, {operations, operations, bound_work.bytes / limit.median});
   }
 
   /// Writes the results to --json. Throws Error where it cannot.
@@ -149,9 +179,9 @@ class Bench {
   }
 
  private:
-  void report(const std::string& name, const Work& work, const Timing& timing) {
+  void report(const std::string& name, const Work& work, const Timing& timing, const Ceilings& ceilings) {
     const double operations = work.operations / timing.median, bytes = work.bytes / timing.median;
-    const double peak = work.dtype == DType::kF32 ? ceilings_.fp32_operations : ceilings_.bf16_operations;
+    const double peak = work.dtype == DType::kF32 ? ceilings.fp32_operations : ceilings.bf16_operations;
     const auto cell = [](double rate, double ceiling) {
       return rate > 0
                  ? fmt::format("{:>9.{}f} {:>4.0f}%", rate / 1e9, rate < 1e9 ? 4 : 1, 100 * rate / ceiling)
@@ -159,14 +189,17 @@ class Bench {
     };
     fmt::print("{:<44} {:>10.1f} {:>20} {} {}\n", name, timing.median * 1e6,
                fmt::format("[{:.1f}, {:.1f}]", timing.low * 1e6, timing.high * 1e6), cell(operations, peak),
-               cell(bytes, ceilings_.bytes));
+               cell(bytes, ceilings.bytes));
     std::fflush(stdout);
-    results_.push_back({{"case", name},
-                        {"median_seconds", timing.median},
-                        {"lower_quartile_seconds", timing.low},
-                        {"upper_quartile_seconds", timing.high},
-                        {"gflops", operations / 1e9},
-                        {"gb_per_s", bytes / 1e9}});
+    Json result = {{"case", name},
+                   {"median_seconds", timing.median},
+                   {"lower_quartile_seconds", timing.low},
+                   {"upper_quartile_seconds", timing.high},
+                   {"gflops", operations / 1e9},
+                   {"gb_per_s", bytes / 1e9}};
+    if (operations > 0) result["gflops_percent"] = 100 * operations / peak;
+    if (bytes > 0) result["gb_per_s_percent"] = 100 * bytes / ceilings.bytes;
+    results_.push_back(std::move(result));
   }
 
   std::string name_;
