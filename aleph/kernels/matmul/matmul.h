@@ -5,6 +5,8 @@
 //             dW += dy^T x        matmul({.a = dy, .transpose_a = true, .b = x, .c = dW, .accumulate = true})
 #pragma once
 
+#include <functional>
+
 #include "aleph/tensor/device.h"
 #include "aleph/tensor/tensor.h"
 
@@ -32,6 +34,14 @@ struct ColumnSumArgs {
 void column_sum(DeviceContext& device, const ColumnSumArgs& args);
 void column_sum_reference(const ColumnSumArgs& args);
 
+/// A weight [n, k] that is brought piece by piece.
+struct WeightRows {
+  int64_t n = 0, k = 0;
+  DType dtype = DType::kF32;
+  /// Fills dst [rows, k] with the rows from `row_begin` on. Called from several threads at once.
+  std::function<void(int64_t row_begin, const TensorView& dst)> read;
+};
+
 /// A weight [n, k] reordered once for many products with few rows (inference). Owns its memory in the device
 /// pool.
 class PackedWeight {
@@ -39,6 +49,9 @@ class PackedWeight {
   PackedWeight() = default;
   /// Copies `weight` ([n, k]; fp32 or bf16; fp16 is widened to fp32) into the layout products run on.
   PackedWeight(DeviceContext& device, const ConstTensorView& weight);
+  /// The same of rows that are read a panel at a time and packed while the cache has them; the buffers for
+  /// that are of the host pool.
+  PackedWeight(DeviceContext& device, const WeightRows& rows);
   /// Copies the storage of a packed [n, k] that was kept elsewhere: no more than a transfer.
   static PackedWeight from_storage(DeviceContext& device, const ConstTensorView& storage, int64_t n,
                                    int64_t k);
@@ -50,6 +63,9 @@ class PackedWeight {
   explicit operator bool() const { return static_cast<bool>(storage_); }
 
  private:
+  /// Storage alone.
+  PackedWeight(DeviceContext& device, int64_t n, int64_t k, DType dtype);
+
   Tensor storage_;
   int64_t n_ = 0, k_ = 0;
 };

@@ -163,6 +163,25 @@ TEST_P(MatmulTest, PackedWeightsAreNotMuchLargerAndRefuseWrongShapes) {
   EXPECT_THROW(matmul(device_, {.a = a.view(), .weight = nullptr, .c = c.view()}), InternalError);
 }
 
+TEST_P(MatmulTest, WeightsBroughtPieceByPieceAreTheSameWeight) {
+  for (const DType dtype : testing::kFloats) {
+    for (const auto& [k, n] :
+         {std::pair<int64_t, int64_t>{1, 1}, {33, 64}, {64, 65}, {75, 300}, {200, 129}}) {
+      const Tensor weight = random({n, k}, dtype);
+      const PackedWeight whole(device_, weight.view());
+      const auto read = [&](int64_t row_begin, const TensorView& dst) {
+        const ConstTensorView part = weight.view().slice(row_begin, dst.shape()[0]);
+        ASSERT_EQ(dst.shape()[1], part.shape()[1]);
+        std::memcpy(dst.raw(), part.raw(), static_cast<size_t>(part.bytes()));
+      };
+      const PackedWeight pieces(device_, WeightRows{.n = n, .k = k, .dtype = dtype, .read = read});
+      EXPECT_EQ(pieces.rows(), n);
+      EXPECT_EQ(pieces.columns(), k);
+      testing::expect_same_bits(pieces.storage(), whole.storage(), "storage");
+    }
+  }
+}
+
 TEST_P(MatmulTest, PackedStorageKeptElsewhereIsTheSameWeight) {
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
     const Tensor weight = random({77, 45}, dtype), a = random({3, 45}, dtype);

@@ -32,35 +32,73 @@ int64_t panel_index(int64_t j, int64_t k) {
   return k / kPair * kPair * kPanel + j * kPair + k % kPair;
 }
 
-/// Calls `body(panel, row, begin of the row in weight)` for the rows of [n, k] in parallel over panels.
-template <typename Body>
-void for_panel_rows(int64_t n, const Body& body) {
-  parallel_for((n + kPanel - 1) / kPanel, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t panel = begin; panel < end; ++panel) {
-      for (int64_t j = 0; j < kPanel; ++j) body(panel, j);
+int64_t panels_of(int64_t n) { return (n + kPanel - 1) / kPanel; }
+
+/// Rows [j_begin, j_end) and steps [p_begin, p_end) of a panel that has `count` rows [count, k].
+template <typename From, typename To>
+void pack_elements(const From* rows, int64_t count, int64_t k, int64_t j_begin, int64_t j_end,
+                   int64_t p_begin, int64_t p_end, To* panel) {
+  for (int64_t j = j_begin; j < j_end; ++j) {
+    for (int64_t p = p_begin; p < p_end; ++p) {
+      simd::store(panel + panel_index<To>(j, p), j < count && p < k ? simd::load(rows + j * k + p) : 0.0f);
     }
-  });
+  }
+}
+
+/// Steps of k that fill 32 bits move together: a transposition, tile by tile so that both sides stay in the
+/// cache. Returns the steps that were moved.
+template <typename T>
+int64_t pack_words(const T* rows, int64_t count, int64_t k, T* panel) {
+  constexpr int64_t kPair = 4 / sizeof(T), kTile = 16;
+  const int64_t words = k / kPair;
+  for (int64_t tile = 0; tile < words; tile += kTile) {
+    const int64_t size = std::min(kTile, words - tile);
+    for (int64_t j = 0; j < count; ++j) {
+      const T* from = rows + j * k + tile * kPair;
+      T* to = panel + (tile * kPanel + j) * kPair;
+      for (int64_t p = 0; p < size; ++p) std::memcpy(to + p * kPanel * kPair, from + p * kPair, 4);
+    }
+  }
+  return words * kPair;
 }
 
 template <typename From, typename To>
-void pack(const From* weight, int64_t n, int64_t k, To* storage) {
+void pack_panel(const From* rows, int64_t count, int64_t k, To* panel) {
   const int64_t depth = padded_depth(k, dtype_of<To>());
-  for_panel_rows(n, [=](int64_t panel, int64_t j) {
-    const int64_t row = panel * kPanel + j;
-    To* to = storage + panel * kPanel * depth;
-    for (int64_t p = 0; p < depth; ++p) {
-      simd::store(to + panel_index<To>(j, p), row < n && p < k ? simd::load(weight + row * k + p) : 0.0f);
-    }
+  int64_t packed = 0;
+  if constexpr (std::is_same_v<From, To>) packed = pack_words(rows, count, k, panel);
+  pack_elements(rows, count, k, 0, count, packed, depth, panel);
+  pack_elements(rows, count, k, count, kPanel, 0, depth, panel);
+}
+
+/// `rows_of_panel(panel, count, thread)` gives the rows of each panel, [count, k] of `from`.
+template <typename RowsOfPanel>
+void pack(DType from, int64_t k, const TensorView& storage, int64_t n, const RowsOfPanel& rows_of_panel) {
+  const int64_t panels = panels_of(n), threads = std::min<int64_t>(num_threads(), panels);
+  dispatch_float(from, [&](auto element) {
+    using From = decltype(element);
+    using To = std::conditional_t<std::is_same_v<From, BF16>, BF16, float>;
+    To* to = storage.data<To>();
+    const int64_t panel_elements = kPanel * padded_depth(k, storage.dtype());
+    parallel_for(threads, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t panel = panels * begin / threads; panel < panels * end / threads; ++panel) {
+        const int64_t count = std::min(kPanel, n - panel * kPanel);
+        const std::byte* rows = rows_of_panel(panel, count, begin);
+        pack_panel(reinterpret_cast<const From*>(rows), count, k, to + panel * panel_elements);
+      }
+    });
   });
 }
 
 template <typename T>
 void unpack(const T* storage, int64_t n, int64_t k, float* weight) {
   const int64_t depth = padded_depth(k, dtype_of<T>());
-  for_panel_rows(n, [=](int64_t panel, int64_t j) {
-    const int64_t row = panel * kPanel + j;
-    const T* from = storage + panel * kPanel * depth;
-    for (int64_t p = 0; p < k && row < n; ++p) weight[row * k + p] = simd::load(from + panel_index<T>(j, p));
+  parallel_for(n, kPanel, [=](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const T* from = storage + row / kPanel * kPanel * depth;
+      for (int64_t p = 0; p < k; ++p)
+        weight[row * k + p] = simd::load(from + panel_index<T>(row % kPanel, p));
+    }
   });
 }
 
@@ -100,19 +138,18 @@ template <int kRows, typename Isa>
   for (int row = 0; row < kRows; ++row) std::copy(local[row], local[row] + kPanel, sums[row]);
 }
 
-/// The same with a in bf16, two steps of k in one instruction.
+/// The same with a in bf16, two steps of k in one instruction. No prefetches: they take the place of loads
+/// under way, and the hardware sees where the panels go.
 template <int kRows>
 __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16"))) void dot_panel(const BF16* a,
                                                                                const BF16* panel,
                                                                                int64_t depth,
                                                                                float (*sums)[kPanel]) {
-  constexpr int64_t kAhead = 1024;  // elements: far enough to hide memory
   __m512 local[kRows][4] = {};
   for (int64_t p = 0; p < depth; p += 2) {
     const BF16* from = panel + p * kPanel;
     __m512bh weight[4];
     for (int j = 0; j < 4; ++j) {
-      __builtin_prefetch(from + kAhead + j * 32);
       weight[j] = reinterpret_cast<__m512bh>(_mm512_loadu_si512(from + j * 32));
     }
     for (int row = 0; row < kRows; ++row) {
@@ -152,10 +189,16 @@ void multiply_some_rows(CpuLevel level, int64_t rows, const A* a, const T* panel
 }
 
 template <typename C, typename Bias>
-void write_sums(const float* sums, const Bias* bias, C* c, int64_t count) {
-  for (int64_t j = 0; j < count; ++j) {
-    simd::store(c + j, sums[j] + (bias == nullptr ? 0.0f : simd::load(bias + j)));
-  }
+void write_sums(CpuLevel level, float* sums, const Bias* bias, C* c, int64_t count) {
+  simd::run_at(
+      level, [=](auto) __attribute__((always_inline)) {
+        if (bias != nullptr) {
+#pragma omp simd
+          for (int64_t j = 0; j < count; ++j) sums[j] += simd::load(bias + j);
+        }
+#pragma omp simd
+        for (int64_t j = 0; j < count; ++j) simd::store(c + j, sums[j]);
+      });
 }
 
 /// a [m, depth] padded with zeros; T is the type of weight and bias.
@@ -166,7 +209,7 @@ void stream_panels(const PackedMatmulArgs& args, const A* a, const T* bias, C* c
   const T* storage = args.weight->storage().data<T>();
   const CpuLevel level = cpu_level();
   const int64_t grain = std::max<int64_t>(1, simd::kFlatGrain / (kPanel * depth));
-  parallel_for((n + kPanel - 1) / kPanel, grain, [=](int64_t begin, int64_t end) {
+  parallel_for(panels_of(n), grain, [=](int64_t begin, int64_t end) {
     float sums[kRowTile][kPanel];
     for (int64_t panel = begin; panel < end; ++panel) {
       const int64_t first = panel * kPanel, count = std::min(kPanel, n - first);
@@ -174,7 +217,8 @@ void stream_panels(const PackedMatmulArgs& args, const A* a, const T* bias, C* c
         const int64_t rows = std::min<int64_t>(kRowTile, m - row);
         multiply_some_rows(level, rows, a + row * depth, storage + first * depth, depth, sums);
         for (int64_t i = 0; i < rows; ++i) {
-          write_sums(sums[i], bias == nullptr ? nullptr : bias + first, c + (row + i) * n + first, count);
+          write_sums(level, sums[i], bias == nullptr ? nullptr : bias + first, c + (row + i) * n + first,
+                     count);
         }
       }
     }
@@ -195,15 +239,17 @@ void multiply_few_rows(DeviceContext& device, const PackedMatmulArgs& args) {
   const int64_t m = rows_of("c", args.c), k = args.weight->columns(), depth = padded_depth(k, args.a.dtype());
   const DType dtype = args.a.dtype();
   const DType padded_dtype = dtype == DType::kBF16 && has_bf16_dot() ? DType::kBF16 : DType::kF32;
-  Tensor padded(device.memory(), {m, depth}, padded_dtype, MemoryTag::kWorkspace);
+  const bool as_is = padded_dtype == dtype && depth == k;
+  Tensor padded;
+  if (!as_is) padded = Tensor(device.memory(), {m, depth}, padded_dtype, MemoryTag::kWorkspace);
   if (device.meta()) return;
   const auto run = [&](auto a_type, auto weight_type, auto c_type) {
     using A = decltype(a_type);
     using T = decltype(weight_type);
     using C = decltype(c_type);
-    A* a = padded.view().data<A>();
-    pad_rows(args.a.data<T>(), m, k, depth, a);
-    stream_panels(args, a, args.bias ? args.bias.data<T>() : nullptr, args.c.data<C>());
+    if (!as_is) pad_rows(args.a.data<T>(), m, k, depth, padded.view().data<A>());
+    stream_panels(args, (as_is ? args.a : padded.view()).template data<A>(),
+                  args.bias ? args.bias.data<T>() : nullptr, args.c.data<C>());
   };
   if (dtype == DType::kF32) return run(float{}, float{}, float{});
   dispatch_float(args.c.dtype(), [&](auto c_type) {
@@ -253,32 +299,44 @@ void multiply_unpacked(DeviceContext& device, const PackedMatmulArgs& args) {
 namespace {
 
 Shape storage_shape(int64_t n, int64_t k, DType dtype) {
-  return {(n + kPanel - 1) / kPanel, padded_depth(k, dtype), kPanel};
+  return {panels_of(n), padded_depth(k, dtype), kPanel};
 }
+
+DType packed_dtype(DType dtype) { return dtype == DType::kBF16 ? DType::kBF16 : DType::kF32; }
 
 }  // namespace
 
 PackedWeight PackedWeight::from_storage(DeviceContext& device, const ConstTensorView& storage, int64_t n,
                                         int64_t k) {
   check_shape("storage", storage, storage_shape(n, k, storage.dtype()));
-  PackedWeight weight;
-  weight.n_ = n;
-  weight.k_ = k;
-  weight.storage_ = Tensor(device.memory(), storage.shape(), storage.dtype(), MemoryTag::kParameters);
+  PackedWeight weight(device, n, k, storage.dtype());
   convert(device, storage, weight.storage_.view());
   return weight;
 }
 
+PackedWeight::PackedWeight(DeviceContext& device, int64_t n, int64_t k, DType dtype) : n_(n), k_(k) {
+  storage_ = Tensor(device.memory(), storage_shape(n, k, dtype), dtype, MemoryTag::kParameters);
+}
+
 PackedWeight::PackedWeight(DeviceContext& device, const ConstTensorView& weight)
-    : n_(rows_of("weight", weight)), k_(columns_of("weight", weight)) {
+    : PackedWeight(device, rows_of("weight", weight), columns_of("weight", weight),
+                   packed_dtype(weight.dtype())) {
   check_float("weight", weight);
-  const DType dtype = weight.dtype() == DType::kBF16 ? DType::kBF16 : DType::kF32;
-  storage_ = Tensor(device.memory(), storage_shape(n_, k_, dtype), dtype, MemoryTag::kParameters);
   if (device.meta()) return;
-  dispatch_float(weight.dtype(), [&](auto from) {
-    using From = decltype(from);
-    using To = std::conditional_t<std::is_same_v<From, BF16>, BF16, float>;
-    pack(weight.data<From>(), n_, k_, storage_.view().data<To>());
+  const int64_t panel_bytes = kPanel * k_ * dtype_bytes(weight.dtype());
+  pack(weight.dtype(), k_, storage_.view(), n_,
+       [&](int64_t panel, int64_t, int64_t) { return weight.raw() + panel * panel_bytes; });
+}
+
+PackedWeight::PackedWeight(DeviceContext& device, const WeightRows& rows)
+    : PackedWeight(device, rows.n, rows.k, packed_dtype(rows.dtype)) {
+  const int64_t threads = std::min<int64_t>(num_threads(), panels_of(n_));
+  Tensor staging(device.host_memory(), {threads, kPanel, k_}, rows.dtype, MemoryTag::kIoBuffers);
+  if (device.meta()) return;
+  pack(rows.dtype, k_, storage_.view(), n_, [&](int64_t panel, int64_t count, int64_t thread) {
+    const TensorView staged = staging.view().slice(thread, 1).reshape({kPanel, k_}).slice(0, count);
+    rows.read(panel * kPanel, staged);
+    return staged.raw();
   });
 }
 
