@@ -13,6 +13,9 @@ namespace aleph {
 namespace {
 
 constexpr int64_t kPage = 4096, kLine = 64, kHugePage = int64_t{2} << 20;
+/// Mapped beyond a request, for those that come: huge pages do not fit between small mappings. Memory that
+/// nobody touches costs nothing.
+constexpr int64_t kSpare = int64_t{32} << 20;
 
 int64_t round_up(int64_t bytes) {
   const int64_t unit = bytes >= kPage ? kPage : kLine;
@@ -23,7 +26,7 @@ std::byte* map_pages(int64_t bytes) {
   void* pages =
       ::mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (pages == MAP_FAILED) return nullptr;
-  if (bytes >= 2 * kHugePage) ::madvise(pages, static_cast<size_t>(bytes), MADV_HUGEPAGE);
+  ::madvise(pages, static_cast<size_t>(bytes), MADV_HUGEPAGE);
   return static_cast<std::byte*>(pages);
 }
 
@@ -172,16 +175,21 @@ Buffer MemoryPool::allocate(int64_t bytes, MemoryTag tag) {
 
 std::byte* MemoryPool::take(int64_t bytes) {
   if (bytes < kPage) return static_cast<std::byte*>(std::aligned_alloc(kLine, static_cast<size_t>(bytes)));
-  {
-    std::lock_guard lock(mutex_);
-    if (std::byte* data = kept_.take(bytes)) return data;
-    if (ledger_.budget() > 0) kept_.shrink(std::max<int64_t>(0, ledger_.budget() - ledger_.live()));
+  std::lock_guard lock(mutex_);
+  if (std::byte* data = kept_.take(bytes)) return data;
+  int64_t spare = kSpare;
+  if (ledger_.budget() > 0) {
+    const int64_t unused = std::max<int64_t>(0, ledger_.budget() - ledger_.live());
+    kept_.shrink(unused);
+    spare = std::min(spare, unused - kept_.bytes());
   }
-  std::byte* data = map_pages(bytes);
+  const int64_t mapped = std::max(bytes, (bytes + spare) / kHugePage * kHugePage);
+  std::byte* data = map_pages(mapped);
   if (data == nullptr) {
-    trim();
-    data = map_pages(bytes);
+    kept_.shrink(0);
+    return map_pages(bytes);
   }
+  if (mapped > bytes) kept_.put(data + bytes, mapped - bytes);
   return data;
 }
 
