@@ -137,6 +137,8 @@ Tensor Model::embed(std::span<const int32_t> ids) {
   Tensor rows(device_.memory(), shape, stored_, MemoryTag::kActivations);
   for (int64_t t = 0; t < tokens; ++t)
     read_embedding("embedding.tokens.weight", ids[static_cast<size_t>(t)], rows.view().slice(t, 1));
+  // Files map the neighbours of what is touched: without this, the embedding would stay in memory.
+  if (!device_.meta()) reader_->release("embedding.tokens.weight");
   Tensor hidden = widened(std::move(rows));
   if (spec_.embedding.learned_positions == 0) return hidden;
   Tensor positions(device_.memory(), shape, stored_, MemoryTag::kActivations);

@@ -36,13 +36,6 @@ Shape piece_shape(const Shape& shape, int64_t rows) {
   return shape.rank() == 1 ? Shape{rows} : Shape{rows, shape[1]};
 }
 
-int64_t largest_piece(const models::TransformerSpec& spec) {
-  int64_t largest = 0;
-  for (const models::NamedShape& parameter : unit_parameters(spec))
-    largest = std::max(largest, piece_shape(parameter.shape, piece_rows(spec, parameter)).elements());
-  return largest;
-}
-
 }  // namespace
 
 const char* weight_home_flag(WeightHome home) {
@@ -54,10 +47,6 @@ WeightLoader::WeightLoader(DeviceContext& device, const models::TransformerSpec&
                            const models::ParameterReader* reader, DType stored, WeightHome home)
     : device_(device), spec_(spec), reader_(reader), stored_(stored), home_(home) {
   ALEPH_CHECK(reader != nullptr || device.meta());
-  const Shape piece{largest_piece(spec)};
-  staging_ = Tensor(device.host_memory(), piece, stored, MemoryTag::kIoBuffers);
-  if (stored != compute_dtype(stored))
-    widening_ = Tensor(device.host_memory(), piece, compute_dtype(stored), MemoryTag::kIoBuffers);
   if (home == WeightHome::kHost) keep_on_host();
 }
 
@@ -68,51 +57,52 @@ void WeightLoader::keep_on_host() {
       const Shape shape = piece_shape(parameter.shape, std::min(step, all - row));
       host_copies_.emplace(std::pair(parameter.name, row), host_copy(parameter.name, row, shape));
     }
-    if (!device_.meta()) reader_->release(parameter.name);
   }
-  staging_ = Tensor();
 }
 
 Tensor WeightLoader::host_copy(const std::string& name, int64_t row_begin, const Shape& shape) {
-  const ConstTensorView plain = stored_rows(name, row_begin, shape);
-  const kernels::PackedWeight packed =
-      keeps_packed(shape) ? kernels::PackedWeight(device_, plain) : kernels::PackedWeight();
-  const ConstTensorView kept = packed ? packed.storage() : plain;
-  Tensor copy(device_.host_memory(), kept.shape(), kept.dtype(), MemoryTag::kParameters);
-  kernels::convert(device_, kept, copy.view());
+  if (!keeps_packed(shape)) return read_rows(name, row_begin, shape);
+  const kernels::PackedWeight packed = pack_rows(name, row_begin, shape);
+  const ConstTensorView storage = packed.storage();
+  Tensor copy(device_.host_memory(), storage.shape(), storage.dtype(), MemoryTag::kParameters);
+  kernels::convert(device_, storage, copy.view());
   return copy;
 }
 
-ConstTensorView WeightLoader::stored_rows(const std::string& name, int64_t row_begin, const Shape& shape) {
-  const auto kept = host_copies_.find({name, row_begin});
-  if (kept != host_copies_.end()) return std::as_const(kept->second).view();
-  const TensorView staged(staging_.view().raw(), shape, stored_);
-  if (device_.meta()) return staged;
-  reader_->read_rows(name, row_begin, staged);
-  if (home_ == WeightHome::kNvme) reader_->release(name);
-  return staged;
+Tensor WeightLoader::read_rows(const std::string& name, int64_t row_begin, const Shape& shape) {
+  Tensor rows(device_.host_memory(), shape, stored_, MemoryTag::kParameters);
+  if (device_.meta()) return rows;
+  reader_->read_rows(name, row_begin, rows.view());
+  reader_->release(name);
+  return rows;
 }
 
-ConstTensorView WeightLoader::rows(const std::string& name, int64_t row_begin, const Shape& shape) {
-  const ConstTensorView stored = stored_rows(name, row_begin, shape);
-  if (!widening_) return stored;
-  const TensorView wide(widening_.view().raw(), shape, widening_.dtype());
-  kernels::convert(device_, stored, wide);
-  return wide;
+kernels::PackedWeight WeightLoader::pack_rows(const std::string& name, int64_t row_begin,
+                                              const Shape& shape) {
+  const auto read = [&](int64_t row, const TensorView& dst) {
+    reader_->read_rows(name, row_begin + row, dst);
+  };
+  kernels::PackedWeight weight(
+      device_, kernels::WeightRows{.n = shape[0], .k = shape[1], .dtype = stored_, .read = read});
+  if (!device_.meta()) reader_->release(name);
+  return weight;
 }
 
 Tensor WeightLoader::load_vector(const std::string& name, int64_t n) {
+  const auto kept = host_copies_.find({name, 0});
+  const Tensor read = kept == host_copies_.end() ? read_rows(name, 0, Shape{n}) : Tensor();
   Tensor vector(device_.memory(), Shape{n}, compute_dtype(stored_), MemoryTag::kParameters);
-  kernels::convert(device_, rows(name, 0, Shape{n}), vector.view());
+  kernels::convert(device_, read ? read.view() : std::as_const(kept->second).view(), vector.view());
   return vector;
 }
 
 kernels::PackedWeight WeightLoader::load_matrix(const std::string& name, int64_t row_begin,
                                                 const Shape& shape) {
-  if (home_ == WeightHome::kHost && keeps_packed(shape))
-    return kernels::PackedWeight::from_storage(device_, stored_rows(name, row_begin, shape), shape[0],
-                                               shape[1]);
-  return kernels::PackedWeight(device_, rows(name, row_begin, shape));
+  const auto kept = host_copies_.find({name, row_begin});
+  if (kept == host_copies_.end()) return pack_rows(name, row_begin, shape);
+  const ConstTensorView copy = std::as_const(kept->second).view();
+  if (!keeps_packed(shape)) return kernels::PackedWeight(device_, copy);
+  return kernels::PackedWeight::from_storage(device_, copy, shape[0], shape[1]);
 }
 
 NormWeights WeightLoader::load_norm(const std::string& name, nn::NormKind kind, int64_t n) {

@@ -62,11 +62,13 @@ class WeightLoader {
   LinearWeights load_linear(const std::string& name, int64_t out, int64_t in, bool bias);
   Tensor load_vector(const std::string& name, int64_t n);
   kernels::PackedWeight load_matrix(const std::string& name, int64_t row_begin, const Shape& shape);
-  /// Rows as they are stored, in host memory until the next call.
-  ConstTensorView stored_rows(const std::string& name, int64_t row_begin, const Shape& shape);
-  /// The same in the dtype of computation.
-  ConstTensorView rows(const std::string& name, int64_t row_begin, const Shape& shape);
-  bool keeps_packed(const Shape& shape) const { return shape.rank() == 2 && !widening_; }
+  /// From the files, into the layout of products.
+  kernels::PackedWeight pack_rows(const std::string& name, int64_t row_begin, const Shape& shape);
+  /// From the files, as they are stored.
+  Tensor read_rows(const std::string& name, int64_t row_begin, const Shape& shape);
+  bool keeps_packed(const Shape& shape) const {
+    return shape.rank() == 2 && stored_ == compute_dtype(stored_);
+  }
   Tensor host_copy(const std::string& name, int64_t row_begin, const Shape& shape);
   void keep_on_host();
 
@@ -76,7 +78,6 @@ class WeightLoader {
   DType stored_;
   WeightHome home_;
   std::map<std::pair<std::string, int64_t>, Tensor> host_copies_;  // kHost: by name and first row
-  Tensor staging_, widening_;
 };
 
 /// Hands out units by index: blocks first, then tiles of the head.

@@ -4,9 +4,12 @@
 #include <cstring>
 
 #include "aleph/base/parallel.h"
+#include "aleph/kernels/simd/simd.h"
 
 namespace aleph::models {
 namespace {
+
+namespace simd = kernels::simd;
 
 constexpr int64_t kGrain = 1 << 15;
 constexpr int64_t kTile = 32;
@@ -16,7 +19,11 @@ void convert_range(const From* src, To* dst, int64_t n) {
   if constexpr (std::is_same_v<From, To>) {
     std::memcpy(dst, src, static_cast<size_t>(n) * sizeof(To));
   } else {
-    for (int64_t i = 0; i < n; ++i) dst[i] = from_float<To>(to_float(src[i]));
+    simd::run_at(
+        kernels::cpu_level(), [=](auto) __attribute__((always_inline)) {
+#pragma omp simd
+          for (int64_t i = 0; i < n; ++i) simd::store(dst + i, simd::load(src + i));
+        });
   }
 }
 
