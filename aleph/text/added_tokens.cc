@@ -34,6 +34,14 @@ size_t space_end(std::string_view text, size_t begin) {
   return begin;
 }
 
+/// Normalizers of SentencePiece's kind write spaces as U+2581.
+std::string with_spaces(std::string text) {
+  constexpr std::string_view kMark = "\u2581";
+  for (size_t at = text.find(kMark); at != std::string::npos; at = text.find(kMark, at))
+    text.replace(at, kMark.size(), " ");
+  return text;
+}
+
 }  // namespace
 
 void TokenTrie::insert(std::string_view text, int32_t id) {
@@ -80,7 +88,9 @@ AddedTokens::AddedTokens(const std::vector<AddedToken>& tokens, const Vocabulary
   for (const auto& [token_id, token] : by_id_) {
     const bool changes = token.normalized && normalizer != nullptr;
     TokenTrie& trie = token.normalized ? normalized_ : plain_;
-    trie.insert(changes ? normalizer->apply(token.content) : token.content, static_cast<int32_t>(token_id));
+    const std::string content = changes ? normalizer->apply(token.content) : token.content;
+    trie.insert(content, static_cast<int32_t>(token_id));
+    cuts_ = cuts_ & cuts_beside(content) & cuts_beside(with_spaces(content));
   }
 }
 

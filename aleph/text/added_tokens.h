@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "aleph/text/cuts.h"
 #include "aleph/text/function_ref.h"
 #include "aleph/text/normalizer.h"
 #include "aleph/text/vocabulary.h"
@@ -67,6 +68,8 @@ class AddedTokens {
   /// for the others; without `parse_special`, special tokens count as text.
   void split(std::string_view text, bool normalized, bool parse_special, const PartSink& sink) const;
 
+  /// Where no occurrence of a token is cut in two or robbed of what it looks at.
+  const Cuts& cuts() const { return cuts_; }
   bool has_normalized() const { return !normalized_.empty(); }
   std::optional<int32_t> id(std::string_view content) const;
   /// The token of `id`, or nullptr.
@@ -82,6 +85,7 @@ class AddedTokens {
   std::map<int64_t, AddedToken> by_id_;
   TokenTrie plain_;
   TokenTrie normalized_;
+  Cuts cuts_ = kAllCuts;
 };
 
 }  // namespace aleph::text

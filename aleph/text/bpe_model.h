@@ -118,6 +118,9 @@ class BpeModel {
   /// Appends the ids of a piece whose bytes are to be spelled in GPT-2's alphabet.
   void encode_bytes(std::string_view piece, BpeScratch& scratch, std::vector<int32_t>& out) const;
 
+  /// Whether encode(a + b) = encode(a), encode(b) where b begins with U+2581 and a ends with another
+  /// character.
+  bool cuts_at_marks() const { return cut_at_marks_; }
   const Vocabulary& vocabulary() const { return vocabulary_; }
   const BpeOptions& options() const { return options_; }
 

@@ -23,6 +23,8 @@ class UnicodeForm final : public Normalizer {
   explicit UnicodeForm(const icu::Normalizer2* form) : form_(form) {}
 
   bool leaves(std::string_view text) const override { return is_ascii(text); }
+  /// Spaces and line ends combine with nothing.
+  Cuts cuts() const override { return kAllCuts; }
 
   std::string apply(std::string_view text) const override {
     std::string out;
@@ -81,6 +83,17 @@ class Chain final : public Normalizer {
       if (!part->leaves(out)) out = part->apply(out);
     return out;
   }
+  std::string apply_rest(std::string_view text) const override {
+    std::string out(text);
+    for (const auto& part : parts_)
+      if (!part->leaves(out)) out = part->apply_rest(out);
+    return out;
+  }
+  Cuts cuts() const override {
+    Cuts all = kAllCuts;
+    for (const auto& part : parts_) all = all & part->cuts();
+    return all;
+  }
 
  private:
   std::vector<std::unique_ptr<const Normalizer>> parts_;
@@ -92,6 +105,8 @@ class Prepend final : public Normalizer {
   std::string apply(std::string_view text) const override {
     return text.empty() ? std::string() : prefix_ + std::string(text);
   }
+  std::string apply_rest(std::string_view text) const override { return std::string(text); }
+  Cuts cuts() const override { return kAllCuts; }
 
  private:
   std::string prefix_;
@@ -99,13 +114,23 @@ class Prepend final : public Normalizer {
 
 class Replace final : public Normalizer {
  public:
-  Replace(Regex pattern, std::string content) : pattern_(std::move(pattern)), content_(std::move(content)) {}
+  Replace(Regex pattern, std::string content, const Cuts& cuts)
+      : pattern_(std::move(pattern)), content_(std::move(content)), cuts_(cuts) {}
   std::string apply(std::string_view text) const override { return pattern_.replace(text, content_); }
+  Cuts cuts() const override { return cuts_; }
 
  private:
   Regex pattern_;
   std::string content_;
+  Cuts cuts_;
 };
+
+std::unique_ptr<const Normalizer> make_replace(const Json& json, const std::string& object) {
+  Regex pattern = json_pattern(json, object);
+  const bool spaces = json.at("pattern").value("String", "") == " ";
+  return std::make_unique<Replace>(std::move(pattern), json_get<std::string>(json, "content", object),
+                                   spaces ? kAllCuts : kNoCuts);
+}
 
 class Strip final : public Normalizer {
  public:
@@ -129,7 +154,8 @@ class Strip final : public Normalizer {
 template <typename Map>
 class PerCharacter final : public Normalizer {
  public:
-  explicit PerCharacter(const Map& map) : map_(map) {}
+  PerCharacter(const Map& map, const Cuts& cuts) : map_(map), cuts_(cuts) {}
+  Cuts cuts() const override { return cuts_; }
   std::string apply(std::string_view text) const override {
     std::string out;
     out.reserve(text.size());
@@ -146,11 +172,12 @@ class PerCharacter final : public Normalizer {
 
  private:
   Map map_;
+  Cuts cuts_;
 };
 
 template <typename Map>
-std::unique_ptr<const Normalizer> per_character(Map map) {
-  return std::make_unique<PerCharacter<Map>>(map);
+std::unique_ptr<const Normalizer> per_character(Map map, const Cuts& cuts) {
+  return std::make_unique<PerCharacter<Map>>(map, cuts);
 }
 
 void append_lower(std::string& out, int32_t code) {
@@ -187,15 +214,15 @@ std::unique_ptr<const Normalizer> make_part(const Json& json, const std::string&
     return std::make_unique<Chain>(make_sequence(json, "normalizers", object, depth, make_part));
   if (type == "NFC" || type == "NFD" || type == "NFKC" || type == "NFKD") return make_form(type);
   if (type == "Prepend") return std::make_unique<Prepend>(json_get<std::string>(json, "prepend", object));
-  if (type == "Replace")
-    return std::make_unique<Replace>(json_pattern(json, object),
-                                     json_get<std::string>(json, "content", object));
+  if (type == "Replace") return make_replace(json, object);
   if (type == "Strip")
     return std::make_unique<Strip>(json_get<bool>(json, "strip_left", object),
                                    json_get<bool>(json, "strip_right", object));
-  if (type == "Lowercase") return per_character(append_lower);
-  if (type == "StripAccents") return per_character(append_unless_mark);
-  if (type == "Nmt") return per_character(append_nmt);
+  // The visible character before a line end may vanish or become a space; letters stay letters.
+  constexpr Cuts kSpaces{.space = true, .line = false};
+  if (type == "Lowercase") return per_character(append_lower, kAllCuts);
+  if (type == "StripAccents") return per_character(append_unless_mark, kSpaces);
+  if (type == "Nmt") return per_character(append_nmt, kSpaces);
   if (type == "ByteLevel") return std::make_unique<SpellBytes>();
   throw_unsupported(
       object, type,

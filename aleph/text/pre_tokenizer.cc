@@ -77,8 +77,10 @@ class Joiner {
 
 class SplitByRegex final : public PreTokenizerStep {
  public:
-  SplitByRegex(Regex pattern, Behavior behavior, bool invert)
-      : pattern_(std::move(pattern)), behavior_(behavior), invert_(invert) {}
+  SplitByRegex(Regex pattern, Behavior behavior, bool invert, const Cuts& splits = kNoCuts)
+      : pattern_(std::move(pattern)), behavior_(behavior), invert_(invert), splits_(splits) {}
+
+  Cuts splits() const override { return splits_; }
 
   void split(const Piece& piece, const PieceSink& sink) const override {
     Joiner joiner(behavior_, piece, sink);
@@ -92,11 +94,14 @@ class SplitByRegex final : public PreTokenizerStep {
   Regex pattern_;
   Behavior behavior_;
   bool invert_;
+  Cuts splits_;  // what is known of the pattern
 };
 
 class SplitByKnownPattern final : public PreTokenizerStep {
  public:
   explicit SplitByKnownPattern(KnownPattern pattern) : pattern_(pattern) {}
+
+  Cuts splits() const override { return kAllCuts; }
 
   void split(const Piece& piece, const PieceSink& sink) const override {
     for (size_t begin = 0; begin < piece.text.size();) {
@@ -114,7 +119,11 @@ class SplitByKnownPattern final : public PreTokenizerStep {
 template <typename Matches>
 class SplitByCharacter final : public PreTokenizerStep {
  public:
-  SplitByCharacter(const Matches& matches, Behavior behavior) : matches_(matches), behavior_(behavior) {}
+  SplitByCharacter(const Matches& matches, Behavior behavior, const Cuts& splits)
+      : matches_(matches), behavior_(behavior), splits_(splits) {}
+
+  Cuts splits() const override { return splits_; }
+  Cuts keeps() const override { return kAllCuts; }
 
   void split(const Piece& piece, const PieceSink& sink) const override {
     Joiner joiner(behavior_, piece, sink);
@@ -136,11 +145,13 @@ class SplitByCharacter final : public PreTokenizerStep {
  private:
   Matches matches_;
   Behavior behavior_;
+  Cuts splits_;
 };
 
 template <typename Matches>
-std::unique_ptr<const PreTokenizerStep> by_character(Matches matches, Behavior behavior) {
-  return std::make_unique<SplitByCharacter<Matches>>(matches, behavior);
+std::unique_ptr<const PreTokenizerStep> by_character(Matches matches, Behavior behavior,
+                                                     const Cuts& splits = kNoCuts) {
+  return std::make_unique<SplitByCharacter<Matches>>(matches, behavior, splits);
 }
 
 bool is_numeric(int32_t code) {
@@ -159,6 +170,7 @@ class PrefixSpace final : public PreTokenizerStep {
     if (piece.text.empty() || piece.text.starts_with(' ')) return sink(piece);
     sink({" " + std::string(piece.text), piece.at_start});
   }
+  Cuts keeps() const override { return {.space = true, .line = false}; }
 };
 
 /// Spells bytes in GPT-2's alphabet, for steps that come after ByteLevel.
@@ -198,6 +210,7 @@ class Metaspace final : public PreTokenizerStep {
     }
     emit(whole, begin, text.size(), sink);
   }
+  Cuts splits() const override { return {.space = split_, .line = false}; }
 
  private:
   std::string mark_;
@@ -245,9 +258,10 @@ void add_part(const Json& json, const std::string& object, int depth, Steps& ste
   } else if (type == "Whitespace") {
     // \w+|[^\w\s]+ in the dialect of Rust, whose words hold joiners.
     constexpr const char* kWords = R"([\w\x{200c}\x{200d}]+|[^\w\s\x{200c}\x{200d}]+)";
-    steps.push_back(std::make_unique<SplitByRegex>(Regex(kWords, object), Behavior::kRemoved, true));
+    steps.push_back(
+        std::make_unique<SplitByRegex>(Regex(kWords, object), Behavior::kRemoved, true, kAllCuts));
   } else if (type == "WhitespaceSplit") {
-    steps.push_back(by_character(is_space, Behavior::kRemoved));
+    steps.push_back(by_character(is_space, Behavior::kRemoved, kAllCuts));
   } else if (type == "Punctuation") {
     steps.push_back(by_character(is_punctuation, behavior_of(json, object)));
   } else if (type == "CharDelimiterSplit") {
@@ -270,6 +284,15 @@ PreTokenizer::PreTokenizer(const Json& json, const std::string& object) {
     steps_.pop_back();
     yields_bytes_ = true;
   }
+}
+
+Cuts PreTokenizer::cuts() const {
+  Cuts split = kNoCuts, kept = kAllCuts;
+  for (const auto& step : steps_) {
+    kept = kept & (split | step->keeps());
+    split = split | step->splits();
+  }
+  return kept & split;
 }
 
 void PreTokenizer::run(size_t step, const Piece& piece, const PieceSink& sink) const {

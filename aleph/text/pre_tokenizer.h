@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "aleph/text/cuts.h"
 #include "aleph/text/function_ref.h"
 
 namespace aleph::text {
@@ -22,6 +23,10 @@ class PreTokenizerStep {
  public:
   virtual ~PreTokenizerStep() = default;
   virtual void split(const Piece& piece, const PieceSink& sink) const = 0;
+  /// Where some piece ends whatever stands around.
+  virtual Cuts splits() const { return kNoCuts; }
+  /// Where the pieces of a text are those of its two parts, one of them cut in two at most.
+  virtual Cuts keeps() const { return splits(); }
 };
 
 /// Steps one after another, each on the pieces of the one before.
@@ -35,6 +40,10 @@ class PreTokenizer {
 
   /// Calls `sink` for the pieces of `piece` in order, without empty ones; their text lives for that call.
   void split(const Piece& piece, const PieceSink& sink) const { run(0, piece, sink); }
+
+  /// Where the pieces of a text are those of its two parts.
+  Cuts cuts() const;
+  bool empty() const { return steps_.empty(); }
 
   /// True where pieces are raw bytes, yet to be spelled in GPT-2's alphabet (the last step is ByteLevel).
   bool yields_bytes() const { return yields_bytes_; }

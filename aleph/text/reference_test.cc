@@ -71,6 +71,80 @@ TEST(ReferenceTest, ChangedTokenizersEncodeAndDecodeLikeTheReference) {
   }
 }
 
+/// Text with many places to cut at, and much that makes cutting dangerous.
+std::string text_to_cut(Draw& draw, size_t parts) {
+  static const std::vector<std::string> kJoints = {" ",         "\n",   " the\nold ",   "a b",
+                                                   ".\nThe ",   "  ",   "'s",           "\u3002\n\u65e5",
+                                                   "e\u0301 f", "\n\n", "<s> \u00e9 x", "1\nb"};
+  std::string text;
+  for (size_t i = 0; i < parts; ++i) text += draw.once_in(3) ? random_text(draw, 2, true) : draw.of(kJoints);
+  return text;
+}
+
+struct InParts {
+  Ids ids;
+  int cuts = 0;
+};
+
+/// Encodes `text` as it would come in from a file.
+InParts encoded_in_parts(const Tokenizer& tokenizer, std::string_view text, Draw& draw) {
+  InParts result;
+  size_t begin = 0;
+  for (size_t end = 0; begin < text.size();) {
+    end = std::min(text.size(), end + 1 + draw.below(30));
+    const TextPart part{text.substr(begin, end - begin), begin == 0, end == text.size()};
+    const size_t used = tokenizer.encode_part(part, [&](std::span<const int32_t> ids) {
+      result.ids.insert(result.ids.end(), ids.begin(), ids.end());
+    });
+    EXPECT_LE(used, part.text.size());
+    if (used > 0) ++result.cuts;
+    begin += used;
+  }
+  return result;
+}
+
+/// Returns how often texts were cut.
+int check_parts(const Tokenizer& tokenizer, int texts, Draw& draw) {
+  int cuts = 0;
+  for (int i = 0; i < texts; ++i) {
+    const std::string text = text_to_cut(draw, 1 + draw.below(60));
+    const InParts parts = encoded_in_parts(tokenizer, text, draw);
+    EXPECT_EQ(parts.ids, tokenizer.encode(text, {.add_special_tokens = false}))
+        << Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
+    cuts += parts.cuts - 1;
+  }
+  return cuts;
+}
+
+TEST(PartsTest, TheIdsOfPartsAreThoseOfTheWhole) {
+  std::map<std::string, Json> bases;
+  for (const char* name : {"tiny-bpe", "stories260K"}) bases[name] = parse_json_file(base_file(name));
+  Draw draw(61);
+  int cut = 0, whole = 0;
+  for (const Json& entry : parse_json_file(tokenizer_data() / "reference.json")) {
+    SCOPED_TRACE(entry.at("base").get<std::string>() + " with " + entry.at("changes").dump());
+    const Tokenizer tokenizer =
+        Tokenizer::from_json(changed(bases.at(entry.at("base")), entry.at("changes")).dump(), "changed");
+    const int cuts = check_parts(tokenizer, 20, draw);
+    EXPECT_EQ(cuts > 0, tokenizer.cuts().any());
+    ++(cuts > 0 ? cut : whole);
+  }
+  EXPECT_GT(cut, 30);
+  EXPECT_GT(whole, 10) << "where nothing is known texts stay whole";
+}
+
+TEST(PartsTest, EveryRealTokenizerCuts) {
+  Draw draw(62);
+  for (const fs::path& path : {tokenizer_data() / "gpt2", tokenizer_data() / "tiny-bpe",
+                               fs::path(ALEPH_TEST_DATA) / "tiny-tokenizer",
+                               fs::path(ALEPH_TEST_DATA) / "goldens" / "stories260K-hf"}) {
+    SCOPED_TRACE(path);
+    const Tokenizer tokenizer = Tokenizer::load(path);
+    EXPECT_TRUE(tokenizer.cuts().space);
+    EXPECT_GT(check_parts(tokenizer, 300, draw), 1000);
+  }
+}
+
 /// Where the tokenizer `name` of real.json is; empty where this machine lacks it.
 fs::path real_tokenizer(const std::string& name) {
   if (name == "gpt2" || name == "tiny-bpe") return tokenizer_data() / name;
@@ -96,6 +170,8 @@ TEST_P(RealTokenizerTest, EncodesManyScriptsLikeTheReference) {
     ++cases;
   }
   EXPECT_GT(cases, 10);
+  Draw draw(63);
+  EXPECT_GT(check_parts(tokenizer, 100, draw), 300);
 }
 
 std::string printed_name(const ::testing::TestParamInfo<const char*>& info) {

@@ -25,27 +25,37 @@ class BorrowedScratch {
   std::unique_ptr<BpeScratch> scratch_;
 };
 
-/// One call of encode.
+constexpr size_t kMostIds = 1 << 14;  // held back from a sink
+
+/// One call of encode or encode_part.
 class Encoding {
  public:
-  Encoding(const TokenizerParts& parts, bool parse_special, BpeScratch& scratch)
-      : parts_(parts), parse_special_(parse_special), scratch_(scratch) {}
+  Encoding(const TokenizerParts& parts, bool parse_special, BpeScratch& scratch, const IdSink& sink)
+      : parts_(parts), parse_special_(parse_special), scratch_(scratch), sink_(sink) {}
 
-  std::vector<int32_t> run(std::string_view text) {
-    ids_.reserve(text.size() / 4 + 8);
-    parts_.added.split(text, false, parse_special_, [&](const AddedTokens::Part& part) {
-      if (part.id)
-        ids_.push_back(*part.id);
+  void run(const TextPart& part) {
+    parts_.added.split(part.text, false, parse_special_, [&](const AddedTokens::Part& found) {
+      if (found.id)
+        ids_.push_back(*found.id);
       else
-        normalize(part.text, part.begin == 0);
+        normalize({found.text, part.begins && found.begin == 0, !part.begins && found.begin == 0});
     });
-    return std::move(ids_);
+    flush();
   }
 
  private:
-  void normalize(std::string_view text, bool at_start) {
-    if (!parts_.normalizer || parts_.normalizer->leaves(text)) return find_normalized(text, at_start);
-    find_normalized(parts_.normalizer->apply(text), at_start);
+  struct Stretch {
+    std::string_view text;
+    bool at_start;   // of the whole text
+    bool continues;  // what came before it was encoded by another call
+  };
+
+  void normalize(const Stretch& from) {
+    const Normalizer* normalizer = parts_.normalizer.get();
+    if (normalizer == nullptr || normalizer->leaves(from.text))
+      return find_normalized(from.text, from.at_start);
+    find_normalized(from.continues ? normalizer->apply_rest(from.text) : normalizer->apply(from.text),
+                    from.at_start);
   }
 
   void find_normalized(std::string_view text, bool at_start) {
@@ -65,12 +75,19 @@ class Encoding {
         parts_.model.encode_bytes(piece.text, scratch_, ids_);
       else
         parts_.model.encode(piece.text, scratch_, ids_);
+      if (ids_.size() >= kMostIds) flush();
     });
+  }
+
+  void flush() {
+    sink_(ids_);
+    ids_.clear();
   }
 
   const TokenizerParts& parts_;
   bool parse_special_;
   BpeScratch& scratch_;
+  const IdSink& sink_;
   std::vector<int32_t> ids_;
 };
 
@@ -113,6 +130,18 @@ void TokenizerParts::name_special(const SpecialNames& names) {
   set(names.unk, unk);
 }
 
+Cuts TokenizerParts::cuts() const {
+  const auto normal = [&](const char* text) { return normalizer ? normalizer->apply_rest(text) : text; };
+  Cuts cuts = added.cuts() & (normalizer ? normalizer->cuts() : kAllCuts);
+  const bool marks = normal(" ") == "\u2581";
+  const Cuts pieces = pre_tokenizer.cuts();
+  cuts.space =
+      cuts.space && (marks ? pre_tokenizer.empty() && !pre_tokenizer.yields_bytes() && model.cuts_at_marks()
+                           : normal(" ") == " " && pieces.space);
+  cuts.line = cuts.line && normal("\n") == "\n" && pieces.line;
+  return cuts;
+}
+
 IncrementalDecoder::IncrementalDecoder(const TokenizerParts& parts, bool skip_special, bool lossless)
     : parts_(&parts), skip_special_(skip_special), pipeline_(parts.decoder.start(lossless)) {}
 
@@ -138,7 +167,8 @@ std::string IncrementalDecoder::finish() {
   return out;
 }
 
-Tokenizer::Tokenizer(std::unique_ptr<TokenizerParts> parts) : parts_(std::move(parts)) {}
+Tokenizer::Tokenizer(std::unique_ptr<TokenizerParts> parts)
+    : parts_(std::move(parts)), cuts_(parts_->cuts()) {}
 Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 Tokenizer::~Tokenizer() = default;
@@ -163,8 +193,19 @@ Tokenizer Tokenizer::from_json(std::string_view json, const std::string& object)
 
 std::vector<int32_t> Tokenizer::encode(std::string_view text, const EncodeOptions& options) const {
   const BorrowedScratch scratch(parts_->pool);
-  std::vector<int32_t> ids = Encoding(*parts_, options.parse_special, *scratch).run(text);
+  std::vector<int32_t> ids;
+  ids.reserve(text.size() / 4 + 8);
+  const auto append = [&](std::span<const int32_t> more) { ids.insert(ids.end(), more.begin(), more.end()); };
+  Encoding(*parts_, options.parse_special, *scratch, append).run({.text = text});
   return options.add_special_tokens ? parts_->post_processor.apply(std::move(ids)) : ids;
+}
+
+size_t Tokenizer::encode_part(const TextPart& part, const IdSink& sink) const {
+  const size_t end = part.ends ? part.text.size() : last_cut(part.text, cuts_);
+  if (end == 0) return 0;
+  const BorrowedScratch scratch(parts_->pool);
+  Encoding(*parts_, true, *scratch, sink).run({part.text.substr(0, end), part.begins, part.ends});
+  return end;
 }
 
 std::string Tokenizer::decode_all(std::span<const int32_t> ids, bool skip_special, bool lossless) const {

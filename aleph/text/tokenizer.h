@@ -11,7 +11,18 @@
 #include <string_view>
 #include <vector>
 
+#include "aleph/text/cuts.h"
+#include "aleph/text/function_ref.h"
+
 namespace aleph::text {
+
+/// A part of a text that is encoded bit by bit.
+struct TextPart {
+  std::string_view text;
+  bool begins = true;  ///< nothing comes before it
+  bool ends = true;    ///< nothing comes after it
+};
+using IdSink = FunctionRef<void(std::span<const int32_t>)>;
 
 class DecodePipeline;
 struct TokenizerParts;
@@ -65,6 +76,14 @@ class Tokenizer {
   /// them exactly, others treat each as an unknown character.
   std::vector<int32_t> encode(std::string_view text, const EncodeOptions& options = {}) const;
 
+  /// Encodes the beginning of `part`, as far as what follows the part cannot change its ids, and returns how
+  /// many bytes that are: all where the part ends the text, and 0 where there is no such place. The rest,
+  /// with more text behind it, makes the next part. All ids together are encode(whole text,
+  /// {.add_special_tokens = false}); `sink` gets them in order, some thousands at a time.
+  size_t encode_part(const TextPart& part, const IdSink& sink) const;
+  /// The places at which encode_part cuts. Where there are none, a text has to be given as one part.
+  const Cuts& cuts() const { return cuts_; }
+
   /// Text, always valid UTF-8: bytes that are not become U+FFFD, as in the reference. Ids without a token are
   /// passed over. `skip_special` leaves special tokens out.
   std::string decode(std::span<const int32_t> ids, bool skip_special = false) const;
@@ -92,6 +111,7 @@ class Tokenizer {
   std::string decode_all(std::span<const int32_t> ids, bool skip_special, bool lossless) const;
 
   std::unique_ptr<TokenizerParts> parts_;
+  Cuts cuts_;
 };
 
 }  // namespace aleph::text

@@ -50,6 +50,8 @@ struct TokenizerParts {
   /// nullptr where there is none.
   const std::string* token(int64_t id) const;
   void name_special(const SpecialNames& names);
+  /// Where a text can be cut for encoding.
+  Cuts cuts() const;
 };
 
 /// From the text of a tokenizer.json.
