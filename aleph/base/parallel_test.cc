@@ -1,9 +1,11 @@
 #include "aleph/base/parallel.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cstdlib>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -12,6 +14,7 @@
 
 #include "aleph/base/clock.h"
 #include "aleph/base/error.h"
+#include "aleph/base/start_threads.h"
 #include "aleph/base/worker.h"
 
 namespace aleph {
@@ -118,6 +121,38 @@ TEST(StopwatchTest, NeverGoesBackAndRestarts) {
   const double total = watch.restart();
   EXPECT_GE(total, first);
   EXPECT_GE(watch.seconds(), 0);
+}
+
+TEST(StartThreads, AreThereAsManyAsWereAskedFor) {
+  const int before = num_threads();
+  for (const int threads : {1, 3}) {
+    set_num_threads(threads);
+    start_threads();
+    std::atomic<int> bodies = 0;
+    parallel_for(threads, 1, [&](int64_t, int64_t) { ++bodies; });
+    EXPECT_EQ(bodies, threads);
+  }
+  set_num_threads(before);
+}
+
+void start_threads_without_room() {
+  const rlimit none{.rlim_cur = 1, .rlim_max = 1};
+  ::setrlimit(RLIMIT_AS, &none);  // from here on every mapping is refused
+  set_num_threads(40);
+  try {
+    start_threads();
+  } catch (const Error&) {
+    std::_Exit(3);
+  }
+  std::_Exit(0);
+}
+
+TEST(StartThreads, SayWhereTheSystemRefusesThem) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "sanitizers need address space of their own";
+#endif
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(start_threads_without_room(), ::testing::ExitedWithCode(3), "");
 }
 
 }  // namespace

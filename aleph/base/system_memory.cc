@@ -1,8 +1,13 @@
 #include "aleph/base/system_memory.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <fstream>
 #include <string>
+
+#include "aleph/base/error.h"
+#include "aleph/base/text_util.h"
 
 namespace aleph {
 
@@ -30,6 +35,14 @@ int64_t usable_memory_bytes() {
   const std::optional<int64_t> limit = memory_limit_bytes();
   if (!limit) return available;
   return available > 0 ? std::min(available, *limit) : *limit;
+}
+
+void require_address_space(int64_t bytes, const char* what) {
+  void* room = ::mmap(nullptr, static_cast<size_t>(bytes), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (room == MAP_FAILED)
+    throw Error("memory", fmt::format("the system refusing {} for {}", format_bytes(bytes), what),
+                "room for them (ulimit -v)");
+  ::munmap(room, static_cast<size_t>(bytes));
 }
 
 }  // namespace aleph

@@ -9,6 +9,7 @@
 #include "aleph/base/interrupt.h"
 #include "aleph/base/json.h"
 #include "aleph/base/parallel.h"
+#include "aleph/base/start_threads.h"
 #include "aleph/base/system_memory.h"
 #include "aleph/base/text_util.h"
 #include "aleph/cli/commands.h"
@@ -180,6 +181,7 @@ bool run_prompts(const GenerateOptions& options, const text::Tokenizer& tokenize
 
 int generate_command(const GenerateOptions& options, Console& console) {
   if (options.threads) set_num_threads(static_cast<int>(*options.threads));
+  start_threads();
   models::TransformerSpec spec = load_spec(options.model);
   const text::Tokenizer tokenizer = text::Tokenizer::load(options.model);
   Job job = prepare(options, tokenizer, std::move(spec));

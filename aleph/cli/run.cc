@@ -157,6 +157,10 @@ int report_failure(const std::exception_ptr& failure) {
     return report("memory: found the system out of memory, expected enough for this run", kWorldsFault);
   } catch (const std::system_error& error) {
     if (std::ferror(stdout) != 0) return report(lost_output(error.code().message()).what(), kWorldsFault);
+    if (error.code() == std::errc::resource_unavailable_try_again)
+      return report(
+          "threads: found the system refusing to start one, expected room for it (ulimit -v, ulimit -u)",
+          kWorldsFault);
     return report(fmt::format("system: found {}, expected success", error.what()), kWorldsFault);
   } catch (const std::exception& error) {
     return report(fmt::format("a bug of this program: {}", error.what()), kOwnBug);

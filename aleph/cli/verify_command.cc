@@ -6,6 +6,7 @@
 
 #include "aleph/base/json.h"
 #include "aleph/base/parallel.h"
+#include "aleph/base/start_threads.h"
 #include "aleph/checkpoint/safetensors.h"
 #include "aleph/cli/commands.h"
 #include "aleph/cli/verify_model.h"
@@ -211,6 +212,7 @@ int verify_command(const VerifyOptions& options, Console& /*console*/) {
   if (!options.dump.empty() && options.directories.size() > 1)
     throw UsageError("--dump", fmt::format("{} directories", options.directories.size()), "one directory");
   if (options.threads) set_num_threads(static_cast<int>(*options.threads));
+  start_threads();
   int failures = 0;
   for (const std::filesystem::path& directory : options.directories) {
     failures += verify_directory(directory, options);

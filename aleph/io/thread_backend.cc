@@ -1,3 +1,4 @@
+#include <system_error>
 #include <thread>
 
 #include "aleph/io/block_queue.h"
@@ -9,7 +10,12 @@ namespace {
 class ThreadBackend final : public Backend {
  public:
   ThreadBackend(BlockQueue& blocks, int depth, SystemCalls& calls) : blocks_(blocks), calls_(calls) {
-    for (int i = 0; i < depth; ++i) threads_.emplace_back([this] { run(); });
+    threads_.reserve(static_cast<size_t>(depth));
+    try {
+      for (int i = 0; i < depth; ++i) threads_.emplace_back([this] { run(); });
+    } catch (const std::system_error&) {
+      if (threads_.empty()) throw;  // fewer do
+    }
   }
   ~ThreadBackend() override {
     for (std::thread& thread : threads_) thread.join();

@@ -1,6 +1,7 @@
 #include "aleph/train/runtime.h"
 
 #include "aleph/base/parallel.h"
+#include "aleph/base/start_threads.h"
 
 namespace aleph::train {
 
@@ -23,6 +24,7 @@ Runtime::Runtime(const TrainConfig& config) : device_(device_options(config)) {
   if (config.ranks.value_or(1) != 1)
     throw Error("--ranks", std::to_string(*config.ranks), "1: this build trains on one rank");
   if (config.threads) set_num_threads(static_cast<int>(*config.threads));
+  start_threads();
 }
 
 void Runtime::open_swap(const TrainConfig& config, const zero::Placement& placement) {

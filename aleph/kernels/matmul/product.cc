@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "aleph/base/error.h"
+#include "aleph/base/system_memory.h"
 #include "aleph/kernels/simd/simd.h"
 
 namespace aleph::kernels {
@@ -103,11 +104,25 @@ struct Product::Library {
   dnnl::matmul primitive;
 };
 
+namespace {
+
+// oneDNN does not look whether it got the memory that its code generator asks for.
+constexpr int64_t kGeneratorBytes = int64_t{8} << 20;
+
+[[noreturn]] void report(const dnnl::error& error, const std::string& what) {
+  if (error.status == dnnl_out_of_memory) throw std::bad_alloc();
+  ALEPH_CHECK(false, "oneDNN: {} for {}", error.what(), what);
+  throw;
+}
+
+}  // namespace
+
 Product::Product(const ProductKey& key) {
+  require_address_space(kGeneratorBytes, "code for matrix products");
   try {
     library_ = std::make_unique<Library>(key);
   } catch (const dnnl::error& error) {
-    ALEPH_CHECK(false, "oneDNN: {} for a product of {} x {} x {}", error.what(), key.m, key.k, key.n);
+    report(error, fmt::format("a product of {} x {} x {}", key.m, key.k, key.n));
   }
 }
 Product::~Product() = default;
@@ -117,7 +132,7 @@ int64_t Product::scratch_bytes() const {
 }
 
 void Product::run(const std::byte* a, const std::byte* b, const std::byte* bias, std::byte* c,
-                  std::byte* scratch) const {
+                  std::byte* scratch) const try {
   const dnnl::matmul::primitive_desc& description = library_->description;
   std::unordered_map<int, Memory> arguments = {
       {DNNL_ARG_SRC, wrap(description.src_desc(), a)},
@@ -129,6 +144,8 @@ void Product::run(const std::byte* a, const std::byte* b, const std::byte* bias,
   dnnl::stream stream(cpu_engine());
   library_->primitive.execute(stream, arguments);
   stream.wait();
+} catch (const dnnl::error& error) {
+  report(error, "running a product");
 }
 
 std::shared_ptr<const Product> find_product(const ProductKey& key) {
