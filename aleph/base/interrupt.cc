@@ -51,4 +51,8 @@ InterruptGuard::~InterruptGuard() {
 
 bool interrupted() { return signals_seen.load(std::memory_order_relaxed) > 0; }
 
+void stop_if_interrupted() {
+  if (interrupted()) throw Interrupted();
+}
+
 }  // namespace aleph

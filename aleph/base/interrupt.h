@@ -4,7 +4,14 @@
 
 #include <signal.h>
 
+#include <exception>
+
 namespace aleph {
+
+/// Work was given up for a signal. No fault of anyone: never reported as one.
+struct Interrupted : std::exception {
+  const char* what() const noexcept override { return "interrupted"; }
+};
 
 /// While one lives, the first SIGINT, SIGTERM or SIGHUP makes interrupted() true and says so on standard
 /// error, and a second one ends the process at once with status 130. A SIGHUP that is
@@ -26,5 +33,7 @@ class InterruptGuard {
 /// Whether a signal has come in under the current InterruptGuard; false when there is none. Any thread may
 /// ask.
 bool interrupted();
+/// Throws Interrupted where interrupted(): for work that is simply dropped.
+void stop_if_interrupted();
 
 }  // namespace aleph

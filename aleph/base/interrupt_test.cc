@@ -25,8 +25,10 @@ class InterruptTest : public testing::TestWithParam<int> {};
 TEST_P(InterruptTest, FirstSignalSetsTheFlag) {
   const InterruptGuard guard;
   EXPECT_FALSE(interrupted());
+  EXPECT_NO_THROW(stop_if_interrupted());
   std::raise(GetParam());
   EXPECT_TRUE(interrupted());
+  EXPECT_THROW(stop_if_interrupted(), Interrupted);
   bool seen_elsewhere = false;
   std::thread([&] { seen_elsewhere = interrupted(); }).join();
   EXPECT_TRUE(seen_elsewhere);

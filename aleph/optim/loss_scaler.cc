@@ -36,22 +36,24 @@ LossScaler::LossScaler(const LossScaleOptions& options)
 
 LossScaler LossScaler::unit() { return LossScaler(LossScaleOptions{.loss_scale = 1}); }
 
-void LossScaler::shrink() {
+/// False at the smallest scale.
+bool LossScaler::shrink() {
   if (hysteresis_left_ > 1) {
     --hysteresis_left_;
-    return;
+    return true;
   }
-  if (scale_ <= options_.min_loss_scale)
-    throw Error("loss scale", fmt::format("an overflow at the smallest scale, {}", scale_),
-                "finite gradients: a lower learning rate, or --dtype bf16");
+  if (scale_ <= options_.min_loss_scale) return false;
   scale_ = std::max(scale_ / kFactor, options_.min_loss_scale);
+  return true;
 }
 
 ScaledStep LossScaler::finish_step(bool overflow) {
-  const ScaledStep step{.skip = overflow, .inverse_scale = 1 / scale_};
+  ScaledStep step{.skip = overflow, .inverse_scale = 1 / scale_};
+  overflows_in_a_row_ = overflow ? overflows_in_a_row_ + 1 : 0;
+  if (overflows_in_a_row_ >= kMostOverflows) step.stuck = fmt::format("in {} steps in a row", kMostOverflows);
   if (!dynamic()) return step;
   if (overflow) {
-    shrink();
+    if (!shrink()) step.stuck = fmt::format("at the smallest loss scale, {}", scale_);
     last_overflow_ = iteration_;
   } else {
     const int64_t stable = iteration_ - last_overflow_ - 1;
@@ -68,7 +70,8 @@ nlohmann::json LossScaler::state() const {
   return {{"loss_scale", scale_},
           {"iteration", iteration_},
           {"last_overflow_iteration", last_overflow_},
-          {"hysteresis_left", hysteresis_left_}};
+          {"hysteresis_left", hysteresis_left_},
+          {"overflows_in_a_row", overflows_in_a_row_}};
 }
 
 void LossScaler::load_state(const nlohmann::json& state, const char* object) {
@@ -76,6 +79,9 @@ void LossScaler::load_state(const nlohmann::json& state, const char* object) {
   const auto iterations = json_get<int64_t>(state, "iteration", object);
   const auto last_overflow = json_get<int64_t>(state, "last_overflow_iteration", object);
   const auto hysteresis_left = json_get<int64_t>(state, "hysteresis_left", object);
+  const auto in_a_row = json_get_or<int64_t>(state, "overflows_in_a_row", 0, object);
+  if (in_a_row < 0) throw Error(object, "a loss scale state out of range", "one that a run has saved");
+  overflows_in_a_row_ = in_a_row;
   if (!dynamic()) return;  // a fixed scale comes from the configuration, not from the past
   if (!(scale > 0 && std::isfinite(scale)) || iterations < 0 || last_overflow >= iterations ||
       last_overflow < -1 || hysteresis_left < 1)

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
+#include <string>
 
 namespace aleph::optim {
 
@@ -17,10 +18,14 @@ struct LossScaleOptions {
   double min_loss_scale = 1;
 };
 
+/// Steps that overflow one after another until a run is stuck: no scale helps.
+inline constexpr int64_t kMostOverflows = 100;
+
 /// What to do with the gradients of the step that just ran.
 struct ScaledStep {
   bool skip = false;           ///< an overflow: no update, and the optimizer step does not count
   double inverse_scale = 1.0;  ///< 1 / the scale these gradients were produced with
+  std::string stuck = {};      ///< not empty: why no later step will do better
 };
 
 /// On overflow: one unit of hysteresis is used up, and once it is, each overflow halves the scale, not below
@@ -37,8 +42,8 @@ class LossScaler {
   /// To multiply the loss of the coming backward with.
   double scale() const { return scale_; }
   bool dynamic() const { return options_.loss_scale == 0; }
-  /// Ends a step; `overflow`: some gradient of some rank is not finite. Throws Error when the scale would
-  /// have to go below its minimum.
+  /// Ends a step; `overflow`: some gradient of some rank is not finite. A run is stuck when the scale would
+  /// have to go below its minimum (as in DeepSpeed), and after kMostOverflows in a row.
   ScaledStep finish_step(bool overflow);
 
   /// For checkpoints.
@@ -47,13 +52,14 @@ class LossScaler {
   void load_state(const nlohmann::json& state, const char* object);
 
  private:
-  void shrink();
+  bool shrink();
 
   LossScaleOptions options_;
   double scale_ = 1;
   int64_t iteration_ = 0;
   int64_t last_overflow_ = -1;
   int64_t hysteresis_left_ = 1;
+  int64_t overflows_in_a_row_ = 0;
 };
 
 }  // namespace aleph::optim

@@ -59,15 +59,26 @@ TEST(LossScaler, ResumesWhereItStopped) {
   }
 }
 
-TEST(LossScaler, SaysSoAtTheFloor) {
+TEST(LossScaler, IsStuckAtTheFloor) {
   LossScaler scaler({.initial_scale_power = 1, .hysteresis = 1, .min_loss_scale = 1});
-  scaler.finish_step(true);
+  EXPECT_EQ(scaler.finish_step(true).stuck, "");
   EXPECT_EQ(scaler.scale(), 1);
-  try {
-    scaler.finish_step(true);
-    FAIL() << "no error at the floor";
-  } catch (const Error& error) {
-    EXPECT_THAT(error.what(), HasSubstr("an overflow at the smallest scale, 1"));
+  const ScaledStep step = scaler.finish_step(true);
+  EXPECT_TRUE(step.skip);
+  EXPECT_EQ(step.stuck, "at the smallest loss scale, 1");
+}
+
+TEST(LossScaler, IsStuckAfterAHundredOverflowsInARow) {
+  for (const LossScaleOptions& options :
+       {LossScaleOptions{.loss_scale = 64}, LossScaleOptions{.hysteresis = 1000}}) {
+    LossScaler scaler(options);
+    for (int k = 0; k < 99; ++k) EXPECT_EQ(scaler.finish_step(true).stuck, "") << k;
+    scaler.finish_step(false);
+    for (int k = 0; k < 50; ++k) EXPECT_EQ(scaler.finish_step(true).stuck, "") << k;
+    LossScaler resumed(options);
+    resumed.load_state(scaler.state(), "state");
+    for (int k = 50; k < 99; ++k) EXPECT_EQ(resumed.finish_step(true).stuck, "") << k;
+    EXPECT_EQ(resumed.finish_step(true).stuck, "in 100 steps in a row");
   }
 }
 
@@ -114,7 +125,8 @@ TEST(LossScaler, RefusesAStateThatNoRunSaved) {
                                                                             {"loss_scale", "big"},
                                                                             {"iteration", -1},
                                                                             {"last_overflow_iteration", 9},
-                                                                            {"hysteresis_left", 0}}) {
+                                                                            {"hysteresis_left", 0},
+                                                                            {"overflows_in_a_row", -1}}) {
     Json state = LossScaler(LossScaleOptions{}).state();
     state[key] = value;
     EXPECT_THROW(scaler.load_state(state, "s"), Error) << state;

@@ -10,18 +10,19 @@
 #include <string_view>
 #include <vector>
 
+#include "aleph/tensor/booked_array.h"
+#include "aleph/text/tokenizer.h"
 #include "aleph/train/config.h"
 
 namespace aleph::train {
 
-/// Text to token ids, without special tokens.
-using Encoder = std::function<std::vector<int32_t>(std::string_view)>;
+/// Text to token ids, without special tokens, part by part: text::Tokenizer::encode_part.
+using Encoder = std::function<size_t(const text::TextPart&, const text::IdSink&)>;
 
 /// Documents one after another, as one stream.
 struct TokenStream {
-  std::vector<int32_t> tokens;
-  int64_t bytes =
-      0;  ///< of the text that the tokens stand for, invalid UTF-8 counted as it stands in the file
+  BookedArray<int32_t> tokens;
+  int64_t bytes = 0;  ///< of the text that the tokens stand for, invalid UTF-8 as it stands in the file
   int64_t documents = 0;
 
   /// eval_nats_per_byte = mean loss per token * tokens_per_byte.
@@ -40,12 +41,14 @@ struct DatasetOptions {
   Encoder encode;
   std::optional<int32_t> end_of_text;  ///< put between documents
   double eval_split = 0;               ///< in [0, 1)
+  MemoryLedger* ledger = nullptr;      ///< that tokens, and text while it is encoded, are booked in
 };
 
 /// Reads .txt (the whole file is one document) and .jsonl (one document a line, its "text"). The tail
 /// `eval_split` of the text, by bytes and cut at the end of a line or document, becomes `eval`. Invalid UTF-8
 /// is replaced by U+FFFD. Throws Error for a file that is missing, empty or of another kind, and for a line
-/// that is not an object with a "text" (with its number).
+/// that is not an object with a "text" (with its number). Files are read in pieces: of the text, no more is
+/// in memory than the encoder needs at once. Throws Interrupted when interrupted().
 TokenDataset load_dataset(const DatasetOptions& options);
 
 /// Rows of seq_len tokens, the short rest is not used. The model predicts token j + 1 of a row from its first
@@ -58,6 +61,7 @@ class DataLoader {
     int64_t world_size = 1;
     DataOrder order = DataOrder::kSequential;
     uint64_t seed = 0;
+    MemoryLedger* ledger = nullptr;  ///< that the order of rows is booked in
   };
   /// Keeps a reference to the tokens. Throws Error where they do not fill one optimizer step.
   DataLoader(std::span<const int32_t> tokens, const Options& options);
@@ -67,6 +71,8 @@ class DataLoader {
   /// begins, in the same batch where it does not divide.
   void fill(int64_t step, int64_t micro_step, int64_t rank, std::span<int32_t> rows);
 
+  /// Of memory, taken by the order of rows.
+  int64_t bytes() const { return permutation_.bytes(); }
   int64_t rows_per_step() const { return options_.batch.train_batch; }
   int64_t tokens_per_step() const { return rows_per_step() * options_.seq_len; }
   /// Optimizer steps that cover `epochs` passes over the rows, rounded up.
@@ -79,7 +85,7 @@ class DataLoader {
   Options options_;
   int64_t rows_;
   int64_t shuffled_epoch_ = -1;
-  std::vector<int32_t> permutation_;  // of shuffled_epoch_
+  BookedArray<int32_t> permutation_;  // of shuffled_epoch_
 };
 
 /// The rows of an evaluation, in order from the start; the last batch may be smaller.

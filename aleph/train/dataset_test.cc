@@ -5,12 +5,15 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <fstream>
 #include <numeric>
 #include <set>
 
 #include "aleph/base/error.h"
+#include "aleph/base/interrupt.h"
 #include "aleph/base/random.h"
+#include "aleph/base/testing.h"
 
 namespace aleph::train {
 namespace {
@@ -37,13 +40,14 @@ class DatasetTest : public ::testing::Test {
 };
 
 // One token a byte.
-std::vector<int32_t> bytes_of(std::string_view text) {
+size_t bytes_of(const text::TextPart& part, const text::IdSink& sink) {
   std::vector<int32_t> ids;
-  for (const char c : text) ids.push_back(static_cast<uint8_t>(c));
-  return ids;
+  for (const char c : part.text) ids.push_back(static_cast<uint8_t>(c));
+  sink(ids);
+  return part.text.size();
 }
 
-std::string text_of(const std::vector<int32_t>& tokens) {
+std::string text_of(std::span<const int32_t> tokens) {
   std::string text;
   for (const int32_t id : tokens) text += id == 1000 ? '|' : static_cast<char>(id);
   return text;
@@ -289,6 +293,82 @@ TEST_F(DatasetTest, EverySplitKeepsEveryByteInOrder) {
     }
     ASSERT_GE(static_cast<double>(data.train.bytes) + 1, static_cast<double>(text.size()) * (1 - split));
   }
+}
+
+/// Encodes as bytes_of, in parts that end after a '.', and notes what it was given.
+struct PartsAtDots {
+  size_t operator()(const text::TextPart& part, const text::IdSink& sink) {
+    const size_t end = part.ends ? part.text.size() : part.text.rfind('.') + 1;
+    if (end > 0) {
+      bytes_of({.text = part.text.substr(0, end)}, sink);
+      EXPECT_EQ(part.begins, starts) << "after " << used;
+      starts = part.ends;
+      used += end;
+    }
+    longest = std::max(longest, part.text.size());
+    return end;
+  }
+  bool starts = true;
+  size_t used = 0, longest = 0;
+};
+
+TEST_F(DatasetTest, LongTextGoesThroughASmallWindow) {
+  std::string text;
+  for (int i = 0; i < 60000; ++i)
+    text += fmt::format("sentence {:05d}.{}", i, i % 4000 == 0 ? "\n" : " \xe2\x82\xac");
+  PartsAtDots parts;
+  MemoryLedger ledger(MemoryTier::kHost, 0);
+  const fs::path file = write("long.txt", text);
+  const TokenDataset data = load_dataset(
+      {.files = std::span(&file, 1), .encode = std::ref(parts), .eval_split = 0.3, .ledger = &ledger});
+  EXPECT_EQ(text_of(data.train.tokens) + text_of(data.eval.tokens), text);
+  EXPECT_EQ(text_of(data.eval.tokens).substr(0, 9), "sentence ");
+  EXPECT_LT(parts.longest, 200u << 10) << "of " << text.size();
+  const auto tokens = static_cast<int64_t>(4 * text.size());
+  EXPECT_GE(ledger.live(), tokens);
+  EXPECT_LT(ledger.peak(), tokens * 9 / 8 + (1 << 20)) << "tokens, some room to grow, a window";
+}
+
+TEST_F(DatasetTest, TextWithoutAPlaceToCutIsEncodedWholeWithinTheBudget) {
+  const std::string text(1 << 20, 'x');
+  const fs::path file = write("whole.txt", text);
+  for (const int64_t budget : {5 << 20, 7 << 20}) {
+    PartsAtDots parts;
+    MemoryLedger ledger(MemoryTier::kHost, budget);
+    const DatasetOptions options{.files = std::span(&file, 1), .encode = std::ref(parts), .ledger = &ledger};
+    if (budget == 7 << 20) {
+      EXPECT_EQ(text_of(load_dataset(options).train.tokens), text);
+    } else {
+      EXPECT_THAT(fault_of([&] { load_dataset(options); }), HasSubstr("--host-memory: found 5.0 MiB"));
+    }
+    EXPECT_LE(ledger.peak(), budget);
+    EXPECT_EQ(ledger.live(), 0);
+  }
+}
+
+TEST_F(DatasetTest, CharactersAndBadBytesMayLieAcrossPieces) {
+  const std::string mark = "\xef\xbf\xbd";
+  for (int shift = 0; shift < 6; ++shift) {
+    const std::string pad((64 << 10) - 3 + static_cast<size_t>(shift) % 4, 'a');
+    for (const auto& [bytes, expected] :
+         std::vector<std::pair<std::string, std::string>>{{"\xf0\x9f\x98\x80", "\xf0\x9f\x98\x80"},
+                                                          {"\xf0\x9f\x98", mark + mark + mark},
+                                                          {"\xc3(", mark + "("},
+                                                          {"\xe2\x82\xac\xff", "\xe2\x82\xac" + mark}}) {
+      const TokenDataset data = load({write("bad.txt", pad + bytes)});
+      ASSERT_EQ(text_of(data.train.tokens), pad + expected) << shift;
+      ASSERT_EQ(data.train.bytes, static_cast<int64_t>(pad.size() + bytes.size()));
+      const TokenDataset more = load({write("bad.txt", pad + bytes + "tail")});
+      ASSERT_EQ(text_of(more.train.tokens), pad + expected + "tail") << shift;
+    }
+  }
+}
+
+TEST_F(DatasetTest, StopsWhereASignalComes) {
+  const InterruptGuard guard;
+  const fs::path file = write("a.txt", "some text");
+  std::raise(SIGTERM);
+  EXPECT_THROW(load({file}), Interrupted);
 }
 
 TEST_F(DatasetTest, LinesOfAnyEndingAndLengthAreDocuments) {

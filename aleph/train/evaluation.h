@@ -7,7 +7,8 @@
 
 namespace aleph::train {
 
-/// Mean loss over the rows of `loader`, without dropout. `record.step` is left to the caller.
+/// Mean loss over the rows of `loader`, without dropout. `record.step` is left to the caller. Stops early
+/// when interrupted(): the record is of no use then.
 EvalRecord evaluate(zero::Engine& engine, const EvalLoader& loader, int64_t seq_len, double tokens_per_byte);
 
 }  // namespace aleph::train

@@ -1,16 +1,29 @@
 #include "aleph/train/model_setup.h"
 
+#include <optional>
+
+#include "aleph/base/interrupt.h"
 #include "aleph/base/json.h"
 #include "aleph/checkpoint/model_files.h"
 #include "aleph/io/file.h"
 #include "aleph/models/registry.h"
 #include "aleph/models/weights.h"
+#include "aleph/train/finite.h"
 
 namespace aleph::train {
 
 namespace {
 
 constexpr int64_t kMaxConfigBytes = int64_t{16} << 20;
+
+void read_weight(const models::WeightSource& files, const ModelSetup& setup,
+                 const autograd::Parameter& parameter, const TensorView& values) {
+  files.read(parameter.name, values);
+  files.release(parameter.name);
+  if (all_finite(values)) return;
+  throw Error(fmt::format("{}: {}", setup.directory.string(), parameter.name), "infinity or NaN",
+              "finite weights to start from");
+}
 
 }  // namespace
 
@@ -32,12 +45,15 @@ nn::Model::Options model_options(const models::TransformerSpec& spec, int64_t se
 
 void load_weights(const ModelSetup& setup, zero::Engine& engine, DeviceContext& device, uint64_t seed,
                   Console& console) {
-  if (setup.directory.empty()) return engine.load_parameters(zero::Engine::random_initializer(device, seed));
-  const models::WeightSource source = models::WeightSource::open(setup.directory, setup.spec);
-  for (const std::string& note : source.notes()) console.line("note: " + note);
+  std::optional<models::WeightSource> files;
+  if (!setup.directory.empty()) {
+    files = models::WeightSource::open(setup.directory, setup.spec);
+    for (const std::string& note : files->notes()) console.line("note: " + note);
+  }
+  const zero::ParameterSource random = zero::Engine::random_initializer(device, seed);
   engine.load_parameters([&](const autograd::Parameter& parameter, const TensorView& values) {
-    source.read(parameter.name, values);
-    source.release(parameter.name);
+    stop_if_interrupted();
+    files ? read_weight(*files, setup, parameter, values) : random(parameter, values);
   });
 }
 
@@ -49,6 +65,7 @@ void save_model(const SaveModelArgs& args) {
                             .dtype = args.dtype,
                             .source = args.setup.directory});
   args.engine.for_each_parameter([&](const autograd::Parameter& parameter, const ConstTensorView& values) {
+    require_finite(values, args.step, parameter.name);
     saver.write(parameter.name, values);
   });
   saver.finish();

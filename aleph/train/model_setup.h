@@ -26,7 +26,7 @@ ModelSetup read_model_setup(const TrainConfig& config);
 nn::Model::Options model_options(const models::TransformerSpec& spec, int64_t seq_len);
 
 /// Fills the engine's parameters: from the checkpoint, tensor by tensor, or from random numbers that depend
-/// on `seed` and the names of the parameters alone.
+/// on `seed` and the names of the parameters alone. Throws Error for weights that are not finite.
 void load_weights(const ModelSetup& setup, zero::Engine& engine, DeviceContext& device, uint64_t seed,
                   Console& console);
 
@@ -34,10 +34,12 @@ struct SaveModelArgs {
   const ModelSetup& setup;
   zero::Engine& engine;
   DType dtype = DType::kF32;
+  int64_t step = 0;                 ///< that the weights are from
   std::filesystem::path tokenizer;  ///< directory whose tokenizer files are copied
   std::filesystem::path output;
 };
-/// Writes a Hugging Face directory: weights one parameter at a time, configurations, tokenizer.
+/// Writes a Hugging Face directory: weights one parameter at a time, configurations, tokenizer. Throws Error
+/// for weights that are not finite; what stood in the directory stays then.
 void save_model(const SaveModelArgs& args);
 
 /// Bytes of parameters, fp32 gradients, fp32 master weights (where parameters are not fp32 themselves) and

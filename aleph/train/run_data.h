@@ -14,20 +14,19 @@ namespace aleph::train {
 /// Keeps the tokens that the loaders read. Moves only.
 class RunData {
  public:
-  /// Reads and encodes all files. Throws Error for text that is missing or too short, and for tokens that the
-  /// model does not have.
+  /// Reads and encodes all files; everything is booked in `ledger` as it grows. Throws Error for text that is
+  /// missing or too short, for tokens that the model does not have, and where the budget does not hold them;
+  /// Interrupted when interrupted().
   RunData(const TrainConfig& config, const models::TransformerSpec& spec, const BatchShape& batch,
-          int64_t world_size);
+          int64_t world_size, MemoryLedger& ledger);
 
   const TokenStream& train() const { return dataset_->train; }
   const TokenStream& eval() const { return dataset_->eval; }
   DataLoader& loader() { return *loader_; }
   /// nullptr where nothing is held out.
   const EvalLoader* eval_loader() const { return eval_loader_.get(); }
-  /// Of host memory, taken by the tokens.
-  int64_t bytes() const {
-    return static_cast<int64_t>((train().tokens.size() + eval().tokens.size()) * sizeof(int32_t));
-  }
+  /// Booked: of tokens and the order of rows.
+  int64_t bytes() const { return train().tokens.bytes() + eval().tokens.bytes() + loader_->bytes(); }
   int64_t total_steps() const { return total_steps_; }
 
  private:

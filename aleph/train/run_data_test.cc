@@ -20,7 +20,9 @@ using testing::random_text;
 
 class RunDataTest : public ::testing::Test {
  protected:
-  RunData load() { return RunData(config_, read_model_setup(config_).spec, resolve_batch(config_, 1), 1); }
+  RunData load() {
+    return RunData(config_, read_model_setup(config_).spec, resolve_batch(config_, 1), 1, ledger_);
+  }
   std::string fault() {
     return fault_of([&] { load(); });
   }
@@ -30,16 +32,22 @@ class RunDataTest : public ::testing::Test {
 
   testing::SmallWorld world_;
   TrainConfig config_ = world_.config();
+  MemoryLedger ledger_{MemoryTier::kHost, 0};
 };
+
+std::vector<int32_t> ids_of(const TokenStream& stream) {
+  return {stream.tokens.begin(), stream.tokens.end()};
+}
 
 TEST_F(RunDataTest, TokensAreThoseOfTheTokenizer) {
   RunData data = load();
-  EXPECT_EQ(data.train().tokens, encoded(random_text(300)));
+  EXPECT_EQ(ids_of(data.train()), encoded(random_text(300)));
   EXPECT_EQ(data.train().documents, 1);
   EXPECT_EQ(data.train().bytes, static_cast<int64_t>(random_text(300).size()));
   EXPECT_TRUE(data.eval().tokens.empty());
   EXPECT_EQ(data.eval_loader(), nullptr);
-  EXPECT_EQ(data.bytes(), static_cast<int64_t>(4 * data.train().tokens.size()));
+  EXPECT_EQ(data.bytes(), ledger_.live());
+  EXPECT_EQ(data.bytes(), 2 * 4096) << "a page of tokens, a page for the order of rows";
   EXPECT_EQ(data.total_steps(), 4);
 }
 
@@ -57,7 +65,7 @@ TEST_F(RunDataTest, EpochsGiveStepsWhereNoneAreGiven) {
 TEST_F(RunDataTest, TheTailOrOtherFilesAreHeldOut) {
   config_.data.eval_split = 0.25;
   const RunData split = load();
-  std::vector<int32_t> together = split.train().tokens;
+  std::vector<int32_t> together = ids_of(split.train());
   together.insert(together.end(), split.eval().tokens.begin(), split.eval().tokens.end());
   EXPECT_EQ(together, encoded(random_text(300))) << "cut at a line end: tokens do not change";
   EXPECT_NEAR(static_cast<double>(split.eval().bytes), 0.25 * static_cast<double>(random_text(300).size()),
@@ -65,8 +73,8 @@ TEST_F(RunDataTest, TheTailOrOtherFilesAreHeldOut) {
   ASSERT_NE(split.eval_loader(), nullptr);
   config_.data.eval_files = {world_.write("held out.txt", random_text(50, 9))};
   const RunData files = load();
-  EXPECT_EQ(files.eval().tokens, encoded(random_text(50, 9)));
-  EXPECT_EQ(files.train().tokens, encoded(random_text(300))) << "then the split does not count";
+  EXPECT_EQ(ids_of(files.eval()), encoded(random_text(50, 9)));
+  EXPECT_EQ(ids_of(files.train()), encoded(random_text(300))) << "then the split does not count";
 }
 
 TEST_F(RunDataTest, DocumentsAreDividedByTheEndOfText) {
@@ -81,7 +89,7 @@ TEST_F(RunDataTest, DocumentsAreDividedByTheEndOfText) {
     const std::vector<int32_t> ids = encoded(text);
     expected.insert(expected.end(), ids.begin(), ids.end());
   }
-  EXPECT_EQ(data.train().tokens, expected);
+  EXPECT_EQ(ids_of(data.train()), expected);
   EXPECT_EQ(data.train().documents, 3);
 }
 
@@ -162,7 +170,7 @@ TEST_F(RunDataTest, ASavedModelLoadsBitForBit) {
     SmallEngine second(config_);
     EXPECT_EQ(second.setup().spec, first.setup().spec);
     EXPECT_EQ(second.weights(), first.weights());
-    EXPECT_EQ(load().train().tokens, encoded(random_text(300)));
+    EXPECT_EQ(ids_of(load().train()), encoded(random_text(300)));
   }
 }
 

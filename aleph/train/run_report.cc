@@ -43,6 +43,7 @@ std::string part_line(const Part& part, const RunTotals& totals) {
 
 void RunTotals::add_step(const StepRecord& record, const zero::StepTimes& engine) {
   ++steps;
+  skipped += record.skipped ? 1 : 0;
   tokens += record.tokens;
   io_busy_seconds += record.io_busy_seconds;
   times.steps += record.step_seconds;
@@ -63,11 +64,12 @@ double hidden_io_share(const RunTotals& totals) {
 
 std::vector<std::string> summary_lines(const RunTotals& totals) {
   const double rate = totals.times.steps > 0 ? static_cast<double>(totals.tokens) / totals.times.steps : 0;
-  std::vector<std::string> lines = {
-      fmt::format("trained {} steps, {} tokens in {} ({:.0f} tokens/s); model states {}", totals.steps,
-                  totals.tokens, format_duration(totals.seconds), rate,
-                  format_bytes(totals.model_state_bytes)),
-      "peak memory:"};
+  std::vector<std::string> lines = {fmt::format(
+      "trained {} steps, {} tokens in {} ({:.0f} tokens/s); model states {}", totals.steps, totals.tokens,
+      format_duration(totals.seconds), rate, format_bytes(totals.model_state_bytes))};
+  if (totals.skipped > 0)
+    lines.push_back(fmt::format("{} of the steps were skipped: gradients overflowed", totals.skipped));
+  lines.emplace_back("peak memory:");
   for (MemoryTier tier : {MemoryTier::kDevice, MemoryTier::kHost, MemoryTier::kNvme})
     lines.push_back(tier_line(totals.peaks, tier));
   if (!moved(io_total(totals.io))) return lines;

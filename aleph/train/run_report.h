@@ -13,6 +13,7 @@ namespace aleph::train {
 /// Sums of a whole run.
 struct RunTotals {
   int64_t steps = 0;
+  int64_t skipped = 0;  ///< of the steps, for gradients that overflowed
   int64_t tokens = 0;
   double seconds = 0;
   int64_t model_state_bytes = 0;  ///< parameters, gradients and optimizer states of this rank

@@ -43,6 +43,13 @@ TEST(RunReportTest, HiddenShareIsWhatNobodyWaitedFor) {
   EXPECT_EQ(hidden_io_share(RunTotals{}), 1);
 }
 
+TEST(RunReportTest, SkippedStepsAreTold) {
+  RunTotals totals = totals_of_two_steps();
+  EXPECT_THAT(summary_lines(totals), Each(Not(HasSubstr("skipped"))));
+  totals.add_step({.step = 3, .skipped = true}, {});
+  EXPECT_THAT(summary_lines(totals), Contains(HasSubstr("1 of the steps were skipped")));
+}
+
 TEST(RunReportTest, SummaryShowsTiersAndKinds) {
   RunTotals totals = totals_of_two_steps();
   totals.peaks.total = {3 << 20, 0, 5 << 20};

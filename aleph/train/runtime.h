@@ -20,9 +20,6 @@ class Runtime {
   /// the directory that cannot be used. Does nothing where `placement` needs none.
   void open_swap(const TrainConfig& config, const zero::Placement& placement);
 
-  /// Counts host memory that no pool hands out. Throws Error where it exceeds the budget.
-  void book_host(int64_t bytes) { device_.host_memory().ledger().add(bytes, MemoryTag::kWorkspace); }
-
   DeviceContext& device() { return device_; }
   const MemoryLedger& nvme() const { return nvme_; }
   comm::Communicator& communicator() { return communicator_; }

@@ -1,6 +1,7 @@
 #include "aleph/train/trainer.h"
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "aleph/checkpoint/training_checkpoint.h"
 #include "aleph/io/directory_lock.h"
 #include "aleph/train/evaluation.h"
+#include "aleph/train/finite.h"
 #include "aleph/train/metrics_log.h"
 #include "aleph/train/model_setup.h"
 #include "aleph/train/output_dir.h"
@@ -45,13 +47,16 @@ class Trainer {
   StepRecord step();
   zero::LossSum backward();
   void update(StepRecord& record);
-  void check_finite(const zero::GradientNorm& norm) const;
+  optim::ScaledStep finish_scaled_step(const zero::GradientNorm& norm);
+  void require_finite_step(const StepRecord& record, const zero::GradientNorm& norm);
+  std::string first_non_finite_parameter();
   zero::UpdateOptions update_options(double gradient_scale) const;
 
   bool every(int64_t steps) const { return steps > 0 && state_.step % steps == 0; }
   bool done() const { return state_.step >= data_.total_steps(); }
   void evaluate_now();
   void save_now();
+  Outcome stop();
   void finish();
   void report();
 
@@ -84,7 +89,8 @@ Trainer::Trainer(const TrainConfig& config, Console& console)
       batch_(resolve_batch(config, 1)),
       runtime_(config),
       setup_(read_model_setup(config)),
-      data_(config, setup_.spec, batch_, runtime_.communicator().size()),
+      data_(config, setup_.spec, batch_, runtime_.communicator().size(),
+            runtime_.device().host_memory().ledger()),
       fingerprint_(make_fingerprint(config, batch_, data_.train())),
       rule_(make_update_rule(config)),
       schedule_(make_schedule(config, data_.total_steps())),
@@ -95,23 +101,25 @@ Trainer::Trainer(const TrainConfig& config, Console& console)
 
 Outcome Trainer::run() {
   if (already_finished()) return Outcome::kFinished;
-  const InterruptGuard guard;
   start();
   while (!done()) {
     const StepRecord record = step();
     log_->step(record);
     reporter_.step(record);
     if (every(config_.data.eval_steps) && !done()) evaluate_now();
-    if (interrupted()) {
-      save_now();
-      console_.note("interrupted: saved step {} in {}; --resume goes on", state_.step,
-                    output_.path().string());
-      return Outcome::kInterrupted;
-    }
+    if (interrupted()) return stop();
     if (every(config_.save.save_steps)) save_now();
   }
+  evaluate_now();
+  if (interrupted()) return stop();
   finish();
   return Outcome::kFinished;
+}
+
+Outcome Trainer::stop() {
+  save_now();
+  console_.note("interrupted: saved step {} in {}; --resume goes on", state_.step, output_.path().string());
+  return Outcome::kInterrupted;
 }
 
 bool Trainer::already_finished() {
@@ -126,7 +134,6 @@ void Trainer::start() {
   const PlacementRequest request{config_,      shape, *rule_, batch_, runtime_.communicator().size(),
                                  data_.bytes()};
   const zero::Plan plan = plan_placement(request, console_);
-  runtime_.book_host(data_.bytes());
   runtime_.open_swap(config_, plan.placement);
   zero::EngineOptions options = engine_options(request);
   options.placement = plan.placement;
@@ -152,6 +159,7 @@ void Trainer::load_or_resume() {
     if (config_.save.resume) note_start_from_the_beginning();
     load_weights(setup_, *engine_, runtime_.device(), config_.seed, console_);
   }
+  stop_if_interrupted();  // from here on there is a new run in OUTPUT
   if (config_.save.overwrite && !checkpoint) output_.remove_checkpoints();
   output_.reopen();
 }
@@ -210,13 +218,12 @@ void Trainer::update(StepRecord& record) {
   record.grad_norm = norm.norm;
   double unscale = 1;
   if (config_.dtype == DType::kF16) {
-    const optim::ScaledStep scaled = state_.scaler.finish_step(norm.non_finite > 0);
+    const optim::ScaledStep scaled = finish_scaled_step(norm);
     record.loss_scale = scale;
     record.skipped = scaled.skip;
     unscale = scaled.inverse_scale;
-  } else {
-    check_finite(norm);
   }
+  if (!record.skipped) require_finite_step(record, norm);
   const zero::UpdateOptions options = update_options(unscale * clip_factor(norm.norm, config_.grad_clip));
   record.learning_rate = options.learning_rate;
   if (record.skipped)
@@ -229,12 +236,32 @@ void Trainer::update(StepRecord& record) {
   totals_.times.update += watch.seconds();
 }
 
-void Trainer::check_finite(const zero::GradientNorm& norm) const {
-  if (norm.non_finite == 0) return;
-  throw Error(
-      fmt::format("step {}: gradient of {}", state_.step + 1, norm.first_non_finite),
-      fmt::format("infinity or NaN ({} elements of all gradients)", norm.non_finite),
-      "finite gradients; a lower --lr, a longer --warmup, a smaller --grad-clip or --dtype fp32 may help");
+/// fp16. Throws where no later step would do better than this one.
+optim::ScaledStep Trainer::finish_scaled_step(const zero::GradientNorm& norm) {
+  optim::ScaledStep scaled = state_.scaler.finish_step(norm.non_finite > 0);
+  if (scaled.stuck.empty()) return scaled;
+  const char* first =
+      state_.scaler.dynamic() ? "--dtype bf16, or " : "a smaller --loss-scale, --dtype bf16, or ";
+  throw Error(fmt::format("step {}: gradient of {}", state_.step + 1, norm.first_non_finite),
+              "infinity or NaN " + scaled.stuck, std::string(first) + kFiniteAdvice);
+}
+
+void Trainer::require_finite_step(const StepRecord& record, const zero::GradientNorm& norm) {
+  if (norm.non_finite > 0)
+    throw Error(fmt::format("step {}: gradient of {}", record.step, norm.first_non_finite),
+                fmt::format("infinity or NaN ({} elements of all gradients)", norm.non_finite),
+                kFiniteAdvice);
+  if (!std::isfinite(record.loss))
+    throw Error(fmt::format("step {}: loss", record.step), fmt::format("{}", record.loss), kFiniteAdvice);
+}
+
+/// Or "" where all are finite.
+std::string Trainer::first_non_finite_parameter() {
+  std::string name;
+  engine_->for_each_parameter([&](const autograd::Parameter& parameter, const ConstTensorView& values) {
+    if (name.empty() && !all_finite(values)) name = parameter.name;
+  });
+  return name;
 }
 
 /// Of the update that comes next.
@@ -250,7 +277,11 @@ zero::UpdateOptions Trainer::update_options(double gradient_scale) const {
 void Trainer::evaluate_now() {
   if (data_.eval_loader() == nullptr) return;
   last_eval_ = evaluate(*engine_, *data_.eval_loader(), config_.data.seq_len, data_.eval().tokens_per_byte());
+  if (interrupted()) return last_eval_.reset();
   last_eval_->step = state_.step;
+  if (!std::isfinite(last_eval_->loss))
+    throw Error(fmt::format("step {}: evaluation, parameter {}", state_.step, first_non_finite_parameter()),
+                fmt::format("a loss of {}", last_eval_->loss), kFiniteAdvice);
   log_->evaluation(*last_eval_);
   reporter_.evaluation(*last_eval_);
   totals_.times.evaluation += last_eval_->seconds;
@@ -265,11 +296,11 @@ void Trainer::save_now() {
 }
 
 void Trainer::finish() {
-  evaluate_now();
   const Stopwatch watch;
   save_model({.setup = setup_,
               .engine = *engine_,
               .dtype = config_.dtype,
+              .step = state_.step,
               .tokenizer = tokenizer_directory(config_),
               .output = output_.path()});
   FinishedRun run{.steps = state_.step, .loss = state_.loss};
@@ -296,9 +327,16 @@ void Trainer::report() {
 }  // namespace
 
 Outcome train(const TrainConfig& config, Console& console) {
+  const InterruptGuard guard;
   OutputDir(config.save.output_dir).prepare(config);
   const io::DirectoryLock lock(config.save.output_dir);
-  return Trainer(config, console).run();
+  try {
+    return Trainer(config, console).run();
+  } catch (const Interrupted&) {
+    console.note("interrupted before the first step of this run: nothing new to save in {}",
+                 config.save.output_dir.string());
+    return Outcome::kInterrupted;
+  }
 }
 
 }  // namespace aleph::train

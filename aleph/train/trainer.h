@@ -9,8 +9,10 @@
 namespace aleph::train {
 
 enum class Outcome : uint8_t {
-  kFinished,     ///< OUTPUT holds the model
-  kInterrupted,  ///< a signal came; OUTPUT holds a checkpoint of the last complete step
+  kFinished,  ///< OUTPUT holds the model
+  /// A signal came. OUTPUT holds a checkpoint of the last complete step, or where this run had made none yet,
+  /// what it held before.
+  kInterrupted,
 };
 
 /// Trains. `config` has passed validate(). Throws Error for the world's faults; checkpoints that were

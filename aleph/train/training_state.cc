@@ -3,8 +3,10 @@
 #include <map>
 #include <vector>
 
+#include "aleph/base/interrupt.h"
 #include "aleph/base/json.h"
 #include "aleph/checkpoint/training_checkpoint.h"
+#include "aleph/train/finite.h"
 
 namespace aleph::train {
 
@@ -87,6 +89,7 @@ void save_checkpoint(const std::filesystem::path& output, zero::Engine& engine, 
   const std::vector<checkpoint::StatePiece> pieces = checkpoint_pieces(engine);
   writer.begin(pieces);
   engine.save_state([&](size_t index, int64_t offset, std::span<const float> data) {
+    require_finite(view_of(data, {static_cast<int64_t>(data.size())}), state.step, pieces[index].name);
     writer.write(pieces[index].name, offset * static_cast<int64_t>(sizeof(float)), std::as_bytes(data));
   });
   writer.commit(
@@ -109,6 +112,7 @@ void load_checkpoint(const std::filesystem::path& directory, zero::Engine& engin
   const std::vector<checkpoint::StatePiece> pieces = checkpoint_pieces(engine);
   check_pieces(reader, pieces, object);
   engine.load_state([&](size_t index, int64_t offset, std::span<float> data) {
+    stop_if_interrupted();
     const int64_t element = pieces[index].begin + offset;
     reader.read(pieces[index].name, element * static_cast<int64_t>(sizeof(float)),
                 std::as_writable_bytes(data));

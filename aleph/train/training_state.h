@@ -32,7 +32,8 @@ Fingerprint make_fingerprint(const TrainConfig& config, const BatchShape& batch,
 void check_fingerprint(const Fingerprint& now, const nlohmann::json& saved, const std::string& object,
                        Console& console);
 
-/// Writes OUTPUT/checkpoint-STEP; when it returns the checkpoint is complete.
+/// Writes OUTPUT/checkpoint-STEP; when it returns the checkpoint is complete. Throws Error for states that
+/// are not finite, before anything that was complete is touched.
 void save_checkpoint(const std::filesystem::path& output, zero::Engine& engine, const TrainingState& state,
                      const Fingerprint& fingerprint);
 

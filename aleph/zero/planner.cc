@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "aleph/base/interrupt.h"
 #include "aleph/base/text_util.h"
 
 namespace aleph::zero {
@@ -151,6 +152,7 @@ PlanError refuse(const PlanRequest& request, const Plan& best) {
 }  // namespace
 
 Plan dry_run(const PlanRequest& request, const Placement& placement) {
+  stop_if_interrupted();
   DeviceContext device({.kind = DeviceKind::kMeta});
   MemoryLedger nvme(MemoryTier::kNvme, 0);
   MetaCommunicator communicator(request.world_size);

@@ -1,4 +1,4 @@
-// Every placement against everything on the device: equal to the last bit.
+// Every placement against everything on the device: equal to the last bit, and never a byte over the plan.
 #include <gtest/gtest.h>
 
 #include "tests/support/options.h"
