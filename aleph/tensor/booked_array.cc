@@ -20,7 +20,8 @@ void BookedPages::require(int64_t bytes) {
     if (least - bytes_ > room)
       throw Error(fmt::format("--{}-memory", memory_tier_name(ledger_->tier())),
                   format_bytes(ledger_->budget()),
-                  fmt::format("more: {} take {} so far", what_, format_bytes(least)));
+                  fmt::format("more: with {} it takes at least {}", what_,
+                              format_bytes(ledger_->live() + least - bytes_)));
     wanted = std::clamp(wanted, least, bytes_ + room / kPage * kPage);
   }
   resize(wanted);
