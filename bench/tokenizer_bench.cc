@@ -54,11 +54,42 @@ void run_text(bench::Bench& bench, const Tokenizer& tokenizer, const std::string
     for (const int32_t id : ids) sink.take(decoder.push(id).size());
     sink.take(decoder.finish().size());
   });
+  bench.run("count words of " + name, work, [&] {
+    BpeTrainer trainer({.vocab_size = 2048});
+    trainer.add_text(text);
+  });
   bench.run("train 2048 tokens on " + name, work, [&] {
     BpeTrainer trainer({.vocab_size = 2048});
     trainer.add_text(text);
     sink.take(trainer.train().tokens.size());
   });
+}
+
+/// A word as long as `bytes`: the letters of the text, again and again.
+std::string long_word(const std::string& text, size_t bytes) {
+  std::string letters;
+  for (const char c : text)
+    if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')) letters += c;
+  std::string word;
+  while (!letters.empty() && word.size() < bytes) word += letters;
+  word.resize(std::min(word.size(), bytes));
+  return word;
+}
+
+/// Time must grow with the length alone, however long a word is.
+void run_long_words(bench::Bench& bench, const Tokenizer& tokenizer, const std::string& text) {
+  Sink sink;
+  for (const size_t megabytes : {1, 10}) {
+    const std::string word = long_word(text, megabytes * 1'000'000);
+    const bench::Work work{.bytes = static_cast<double>(word.size())};
+    const std::string name = fmt::format("one word of {} MB", megabytes);
+    bench.run("encode " + name, work, [&] { sink.take(tokenizer.encode(word).size()); });
+    bench.run("train 2048 tokens on " + name, work, [&] {
+      BpeTrainer trainer({.vocab_size = 2048});
+      trainer.add_text(word);
+      sink.take(trainer.train().tokens.size());
+    });
+  }
 }
 
 void run(int argc, char** argv) {
@@ -76,6 +107,7 @@ void run(int argc, char** argv) {
     const std::string text = io::read_file(file, int64_t{1} << 30);
     if (text.empty()) throw Error(file.string(), "an empty file", "text");
     run_text(bench, tokenizer, file.filename().string(), text);
+    if (&file == &files.front()) run_long_words(bench, tokenizer, text);
   }
   bench.write();
 }

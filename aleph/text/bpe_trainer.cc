@@ -3,11 +3,12 @@
 #include <algorithm>
 #include <queue>
 #include <unordered_map>
-#include <unordered_set>
+#include <utility>
 
 #include "aleph/base/error.h"
 #include "aleph/base/json.h"
 #include "aleph/io/file.h"
+#include "aleph/text/bpe_model.h"
 #include "aleph/text/splitter.h"
 #include "aleph/text/utf8.h"
 
@@ -26,12 +27,6 @@ struct PairHash {
   }
 };
 
-/// A distinct word as the ids it consists of so far.
-struct Word {
-  std::vector<int32_t> symbols;
-  int64_t count = 0;
-};
-
 struct Candidate {
   int64_t count;
   Pair pair;
@@ -41,17 +36,25 @@ struct Candidate {
   }
 };
 
-/// Pair counts that follow each merge, and the words each pair occurs in.
+/// The symbols of all distinct words, pair counts that follow each merge, and the places of each pair. A
+/// merge costs what it changes, however long words are.
 class PairTable {
  public:
-  explicit PairTable(std::vector<Word> words) : words_(std::move(words)) {
-    for (size_t w = 0; w < words_.size(); ++w) {
-      const std::vector<int32_t>& symbols = words_[w].symbols;
-      for (size_t i = 0; i + 1 < symbols.size(); ++i)
-        change({symbols[i], symbols[i + 1]}, words_[w].count, w);
+  /// Words come before the first merge.
+  void add_word(std::span<const int32_t> symbols, int64_t count) {
+    if (symbols_.size() + symbols.size() >= kNone)
+      throw Error("training text", "4 GiB of distinct words", "less");
+    for (size_t i = 0; i < symbols.size(); ++i) {
+      const auto place = static_cast<Place>(symbols_.size());
+      symbols_.push_back({.id = symbols[i],
+                          .word = static_cast<uint32_t>(counts_.size()),
+                          .before = i == 0 ? kNone : place - 1,
+                          .after = i + 1 == symbols.size() ? kNone : place + 1});
+      if (i + 1 < symbols.size()) add({symbols[i], symbols[i + 1]}, count, place);
     }
-    for (const auto& [pair, entry] : pairs_) heap_.push({entry.count, pair});
+    counts_.push_back(count);
   }
+  void finish_words() { push_grown(); }
 
   /// The most frequent pair and its count; count 0 where none is left. Entries whose count has changed since
   /// they were pushed go back with the count of now.
@@ -66,53 +69,71 @@ class PairTable {
     return {0, {}};
   }
 
-  /// Replaces `pair` by `merged` in every word.
+  /// Replaces `pair` by `merged` in every word, in each from left to right.
   void merge(const Pair& pair, int32_t merged) {
-    touched_.clear();
-    const std::unordered_set<size_t> words = std::move(pairs_.at(pair).words);
+    std::vector<Place> places = std::move(pairs_.at(pair).places);
     pairs_.at(pair) = {};
-    for (const size_t w : words) merge_in_word(w, pair, merged);
-    for (const Pair& grown : touched_) heap_.push({pairs_.at(grown).count, grown});
+    // A token that two merges spell gets places in two steps.
+    if (!std::is_sorted(places.begin(), places.end())) std::sort(places.begin(), places.end());
+    for (const Place place : places) merge_at(place, pair, merged);
+    push_grown();
   }
 
  private:
+  using Place = uint32_t;
+  static constexpr Place kNone = 0xffffffff;
+  struct Symbol {
+    int32_t id;  // -1: merged into the one before
+    uint32_t word;
+    Place before, after;
+  };
   struct Entry {
     int64_t count = 0;
-    std::unordered_set<size_t> words;
+    bool grown = false;         // since heap_ got its count
+    std::vector<Place> places;  // of the left symbol; some hold another pair by now
   };
 
-  void change(const Pair& pair, int64_t by, size_t word) {
+  void add(const Pair& pair, int64_t count, Place place) {
     Entry& entry = pairs_[pair];
-    entry.count += by;
-    if (by > 0) entry.words.insert(word);
+    entry.count += count;
+    entry.places.push_back(place);
+    if (!std::exchange(entry.grown, true)) grown_.push_back(pair);
   }
 
-  void merge_in_word(size_t w, const Pair& pair, int32_t merged) {
-    Word& word = words_[w];
-    std::vector<int32_t>& s = word.symbols;
-    size_t out = 0;
-    for (size_t i = 0; i < s.size(); ++out) {
-      if (i + 1 < s.size() && s[i] == pair.first && s[i + 1] == pair.second) {
-        if (out > 0) replace_neighbour({s[out - 1], pair.first}, {s[out - 1], merged}, word.count, w);
-        if (i + 2 < s.size()) replace_neighbour({pair.second, s[i + 2]}, {merged, s[i + 2]}, word.count, w);
-        s[out] = merged;
-        i += 2;
-      } else {
-        s[out] = s[i++];
-      }
+  void push_grown() {
+    for (const Pair& pair : grown_) {
+      Entry& entry = pairs_.at(pair);
+      heap_.push({entry.count, pair});
+      entry.grown = false;
     }
-    s.resize(out);
+    grown_.clear();
   }
 
-  void replace_neighbour(const Pair& gone, const Pair& fresh, int64_t count, size_t w) {
-    change(gone, -count, w);
-    change(fresh, count, w);
-    touched_.insert(fresh);
+  void merge_at(Place place, const Pair& pair, int32_t merged) {
+    Symbol& left = symbols_[place];
+    if (left.id != pair.first || left.after == kNone || symbols_[left.after].id != pair.second) return;
+    const int64_t count = counts_[left.word];
+    Symbol& right = symbols_[left.after];
+    if (left.before != kNone) {
+      const int32_t before = symbols_[left.before].id;
+      pairs_[{before, pair.first}].count -= count;
+      add({before, merged}, count, left.before);
+    }
+    if (right.after != kNone) {
+      const int32_t after = symbols_[right.after].id;
+      pairs_[{pair.second, after}].count -= count;
+      add({merged, after}, count, place);
+      symbols_[right.after].before = place;
+    }
+    left.id = merged;
+    left.after = right.after;
+    right.id = -1;
   }
 
-  std::vector<Word> words_;
+  std::vector<Symbol> symbols_;
+  std::vector<int64_t> counts_;  // of words
   std::unordered_map<Pair, Entry, PairHash> pairs_;
-  std::unordered_set<Pair, PairHash> touched_;
+  std::vector<Pair> grown_;
   std::priority_queue<Candidate> heap_;
 };
 
@@ -203,8 +224,40 @@ std::string merges_text(const TrainedBpe& bpe) {
 
 }  // namespace
 
+/// Distinct words and how often they came. Open addressing; texts stand behind one another.
 struct BpeTrainer::Words {
-  std::unordered_map<std::string, int64_t> counts;
+  struct Word {
+    size_t hash, begin, size;
+    int64_t count;
+  };
+
+  void add(std::string_view word) {
+    if (2 * words.size() >= slots.size()) grow();
+    const size_t hash = PieceCache::hash(word);
+    size_t i = hash % slots.size();
+    for (; slots[i] != 0; i = (i + 1) % slots.size()) {
+      Word& known = words[slots[i] - 1];
+      if (known.hash == hash && text_of(known) == word) return void(++known.count);
+    }
+    words.push_back({hash, text.size(), word.size(), 1});
+    text += word;
+    slots[i] = words.size();
+  }
+  std::string_view text_of(const Word& word) const {
+    return std::string_view(text).substr(word.begin, word.size);
+  }
+  void grow() {
+    slots.assign(std::max<size_t>(1024, 4 * slots.size()), 0);
+    for (size_t w = 0; w < words.size(); ++w) {
+      size_t i = words[w].hash % slots.size();
+      while (slots[i] != 0) i = (i + 1) % slots.size();
+      slots[i] = w + 1;
+    }
+  }
+
+  std::string text;
+  std::vector<Word> words;
+  std::vector<size_t> slots;  // index into words + 1, or 0; a power of two
 };
 
 BpeTrainer::BpeTrainer(const BpeTrainerOptions& options)
@@ -223,7 +276,7 @@ BpeTrainer::~BpeTrainer() = default;
 void BpeTrainer::add_text(std::string_view text) {
   for (size_t begin = 0; begin < text.size();) {
     const size_t end = piece_end(KnownPattern::kGpt2, text, begin);
-    ++words_->counts[std::string(text.substr(begin, end - begin))];
+    words_->add(text.substr(begin, end - begin));
     begin = end;
   }
 }
@@ -235,14 +288,16 @@ TrainedBpe BpeTrainer::train() const {
     id_of_byte[byte] = static_cast<int32_t>(result.tokens.size());
     result.tokens.emplace_back(ByteAlphabet::instance().spelled(byte));
   }
-  std::vector<Word> words;
-  for (const auto& [bytes, count] : words_->counts) {
-    Word& word = words.emplace_back(Word{.symbols = {}, .count = count});
-    for (const char c : bytes) word.symbols.push_back(id_of_byte[static_cast<uint8_t>(c)]);
+  PairTable table;
+  std::vector<int32_t> symbols;
+  for (const Words::Word& word : words_->words) {
+    symbols.clear();
+    for (const char c : words_->text_of(word)) symbols.push_back(id_of_byte[static_cast<uint8_t>(c)]);
+    table.add_word(symbols, word.count);
   }
+  table.finish_words();
   std::unordered_map<std::string, int32_t> ids;
   for (const std::string& token : result.tokens) ids.emplace(token, static_cast<int32_t>(ids.size()));
-  PairTable table(std::move(words));
   while (static_cast<int64_t>(result.tokens.size()) < options_.vocab_size) {
     const Candidate best = table.most_frequent();
     if (best.count < std::max<int64_t>(1, options_.min_frequency)) break;

@@ -1,5 +1,7 @@
 #include "aleph/text/bpe_trainer.h"
 
+#include <algorithm>
+#include <map>
 #include <set>
 
 #include "aleph/io/temporary_directory.h"
@@ -108,6 +110,54 @@ TEST(BpeTrainerTest, AnyBytesCanBeLearnt) {
 TEST(BpeTrainerTest, LongWordsAndManyRepeatsAreFine) {
   const TrainedBpe bpe = trained_on(std::string(100'000, 'a'), {.vocab_size = 300});
   EXPECT_EQ(bpe.tokens.back().size() > 10'000, true);
+}
+
+/// The merges of one word by their definition: count all neighbours, merge the most frequent pair from left
+/// to right, and count again.
+std::vector<std::string> merges_by_definition(std::vector<std::string> symbols, const TrainedBpe& ids) {
+  std::map<std::string, int32_t> id_of;
+  for (size_t id = ids.tokens.size(); id-- > 0;) id_of[ids.tokens[id]] = static_cast<int32_t>(id);
+  std::vector<std::string> merges;
+  while (merges.size() < ids.merges.size()) {
+    std::map<std::pair<int32_t, int32_t>, int64_t> counts;
+    for (size_t i = 0; i + 1 < symbols.size(); ++i) ++counts[{id_of[symbols[i]], id_of[symbols[i + 1]]}];
+    const auto best = std::max_element(counts.begin(), counts.end(),
+                                       [](const auto& a, const auto& b) { return a.second < b.second; });
+    if (best == counts.end()) break;
+    const std::string left = ids.tokens[static_cast<size_t>(best->first.first)];
+    const std::string right = ids.tokens[static_cast<size_t>(best->first.second)];
+    merges.push_back(left + " " + right);
+    std::vector<std::string> merged;
+    for (size_t i = 0; i < symbols.size(); ++i) {
+      const bool here = i + 1 < symbols.size() && symbols[i] == left && symbols[i + 1] == right;
+      merged.push_back(here ? left + right : symbols[i]);
+      i += here;
+    }
+    symbols = std::move(merged);
+  }
+  return merges;
+}
+
+TEST(BpeTrainerTest, OneLongWordIsMergedAsDefined) {
+  Draw draw(29);
+  for (const uint64_t letters : {1, 2, 3, 26}) {
+    std::string word;
+    std::vector<std::string> symbols;
+    for (int i = 0; i < 1500; ++i) {
+      symbols.emplace_back(1, static_cast<char>('a' + draw.below(letters)));
+      word += symbols.back();
+    }
+    const TrainedBpe bpe = trained_on(word, {.vocab_size = 420});
+    EXPECT_EQ(spelled_merges(bpe), merges_by_definition(symbols, bpe)) << letters;
+  }
+}
+
+// Every merge goes through what it changes alone: with the whole word each time this takes minutes.
+TEST(BpeTrainerTest, AWordOfMegabytesIsNoWork) {
+  Draw draw(31);
+  std::string word;
+  for (int i = 0; i < 500'000; ++i) word += static_cast<char>('a' + draw.below(26));
+  EXPECT_EQ(trained_on(word, {.vocab_size = 2048}).tokens.size(), 2048u);
 }
 
 class SavedTokenizerTest : public ::testing::Test {
