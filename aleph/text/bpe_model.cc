@@ -14,6 +14,8 @@ namespace aleph::text {
 namespace {
 
 constexpr size_t kShortPiece = 48;            // symbols; up to here looking at all ranks beats a heap
+constexpr size_t kWindow = 8192;              // symbols that are merged at a time where words are longer
+constexpr size_t kOverlap = 512;              // of them the next window sees again
 constexpr size_t kKeptScratch = 1 << 20;      // entries; larger ones go back after use
 constexpr std::string_view kMark = "\u2581";  // SentencePiece's space
 
@@ -22,6 +24,23 @@ size_t next_word(std::string_view text, size_t begin) {
   size_t at = text.find(kMark, begin + 1);
   while (at != std::string_view::npos && text.substr(0, at).ends_with(kMark)) at = text.find(kMark, at + 1);
   return std::min(at, text.size());
+}
+
+struct MergeIds {
+  int32_t left, right, merged;
+};
+
+// True where merges only make pairs that come later in the list, as those of every trained vocabulary do.
+bool merges_ascend(const std::vector<MergeIds>& merges, int64_t vocab_end) {
+  std::vector<int64_t> made(static_cast<size_t>(vocab_end), -1);  // by id: the last merge that makes it
+  for (size_t rank = 0; rank < merges.size(); ++rank)
+    made[static_cast<size_t>(merges[rank].merged)] = static_cast<int64_t>(rank);
+  for (size_t rank = 0; rank < merges.size(); ++rank) {
+    const auto [left, right, merged] = merges[rank];
+    const int64_t last = std::max(made[static_cast<size_t>(left)], made[static_cast<size_t>(right)]);
+    if (static_cast<int64_t>(rank) <= last) return false;
+  }
+  return true;
 }
 
 }  // namespace
@@ -85,15 +104,19 @@ BpeModel::BpeModel(Vocabulary vocabulary, const Merges& merges, BpeOptions optio
                   "merges of tokens in the vocabulary");
     return *id;
   };
+  std::vector<MergeIds> ids;
+  ids.reserve(merges.size());
   for (size_t rank = 0; rank < merges.size(); ++rank) {
     const auto& [left, right] = merges[rank];
     const int32_t left_id = id_of(left, rank);
     const int32_t right_id = id_of(right, rank);
     const std::string rest = right.size() < prefix ? right : right.substr(prefix);
-    merges_.insert(left_id, right_id, {static_cast<uint32_t>(rank), id_of(left + rest, rank)});
+    ids.push_back({left_id, right_id, id_of(left + rest, rank)});
+    merges_.insert(left_id, right_id, {static_cast<uint32_t>(rank), ids.back().merged});
   }
   build_byte_ids();
   cut_at_marks_ = words_stand_alone(merges);
+  cut_anywhere_ = merges_ascend(ids, vocabulary_.end());
 }
 
 // True where no merge joins the end of a word with a mark and no character vanishes, which would join words.
@@ -195,7 +218,45 @@ void BpeModel::characters(std::string_view piece, std::vector<int32_t>& ids) con
 
 void BpeModel::merge(BpeScratch& scratch, std::vector<int32_t>& out) const {
   if (scratch.ids.size() <= kShortPiece) return merge_short(scratch, out);
-  merge_long(scratch, out);
+  if (!cut_anywhere_ || scratch.ids.size() <= kWindow || !merge_windows(scratch, out)) {
+    merge_long(scratch, 0, scratch.ids.size(), scratch.parts);
+    for (const BpeScratch::Part& part : scratch.parts) out.push_back(part.id);
+  }
+  if (scratch.parts.capacity() > kKeptScratch) std::vector<BpeScratch::Part>().swap(scratch.parts);
+}
+
+// Window after window, each begun at a token of the one before. Where merges ascend, merging goes merge by
+// merge through the word from left to right; then what stands left of a token that two overlapping windows
+// share can be taken from the one and what stands right of it from the other: inside of the token both did
+// the same, and over its ends neither merged. False, with `out` as it was, where two windows share none.
+bool BpeModel::merge_windows(BpeScratch& scratch, std::vector<int32_t>& out) const {
+  const size_t count = scratch.ids.size(), before = out.size();
+  std::vector<BpeScratch::Part> parts, next;
+  size_t end = kWindow;
+  merge_long(scratch, 0, end, parts);
+  const auto position = [](const BpeScratch::Part& part, size_t at) { return part.begin < at; };
+  while (end < count) {
+    auto here = std::lower_bound(parts.begin(), parts.end(), end - kOverlap, position);
+    if (here == parts.end()) --here;
+    const size_t next_end = std::min(count, here->begin + kWindow);
+    merge_long(scratch, here->begin, next_end, next);
+    auto there = next.begin();
+    while (here != parts.end() && there != next.end() &&
+           (here->begin != there->begin || here->end != there->end)) {
+      const bool behind = here->end <= there->end;
+      if (there->end <= here->end) ++there;
+      if (behind) ++here;
+    }
+    if (here == parts.end() || there == next.end() || next_end <= end) {
+      out.resize(before);
+      return false;
+    }
+    for (auto part = parts.begin(); part != here; ++part) out.push_back(part->id);
+    parts.assign(there, next.end());
+    end = next_end;
+  }
+  for (const BpeScratch::Part& part : parts) out.push_back(part.id);
+  return true;
 }
 
 void BpeModel::merge_short(BpeScratch& scratch, std::vector<int32_t>& out) const {
@@ -223,10 +284,11 @@ void BpeModel::merge_short(BpeScratch& scratch, std::vector<int32_t>& out) const
   out.insert(out.end(), ids.begin(), ids.begin() + static_cast<ptrdiff_t>(count));
 }
 
-void BpeModel::merge_long(BpeScratch& scratch, std::vector<int32_t>& out) const {
-  if (scratch.ids.size() > std::numeric_limits<int32_t>::max())
-    throw Error(object_, fmt::format("a word of {} symbols", scratch.ids.size()), "less than 2 GiB");
-  const auto count = static_cast<int32_t>(scratch.ids.size());
+void BpeModel::merge_long(BpeScratch& scratch, size_t begin, size_t end,
+                          std::vector<BpeScratch::Part>& parts) const {
+  if (end - begin > std::numeric_limits<int32_t>::max())
+    throw Error(object_, fmt::format("a word of {} symbols", end - begin), "less than 2 GiB");
+  const auto count = static_cast<int32_t>(end - begin);
   auto& symbols = scratch.symbols;
   auto& queue = scratch.queue;
   const auto later = std::greater<uint64_t>();
@@ -243,9 +305,9 @@ void BpeModel::merge_long(BpeScratch& scratch, std::vector<int32_t>& out) const 
     queue.push_back(item);
     std::push_heap(queue.begin(), queue.end(), later);
   };
-  symbols.resize(scratch.ids.size());
+  symbols.resize(end - begin);
   for (int32_t i = 0; i < count; ++i)
-    symbols[static_cast<size_t>(i)] = {scratch.ids[static_cast<size_t>(i)], i - 1,
+    symbols[static_cast<size_t>(i)] = {scratch.ids[begin + static_cast<size_t>(i)], i - 1,
                                        i + 1 < count ? i + 1 : -1};
   queue.clear();
   for (int32_t i = 0; i + 1 < count; ++i)
@@ -266,8 +328,12 @@ void BpeModel::merge_long(BpeScratch& scratch, std::vector<int32_t>& out) const 
     if (left.previous >= 0) push(left.previous);
     if (left.next >= 0) push(i);
   }
-  for (int32_t i = count > 0 ? 0 : -1; i >= 0; i = symbols[static_cast<size_t>(i)].next)
-    out.push_back(symbols[static_cast<size_t>(i)].id);
+  parts.clear();
+  for (int32_t i = count > 0 ? 0 : -1; i >= 0; i = symbols[static_cast<size_t>(i)].next) {
+    const BpeScratch::Symbol& symbol = symbols[static_cast<size_t>(i)];
+    const size_t after = symbol.next >= 0 ? begin + static_cast<size_t>(symbol.next) : end;
+    parts.push_back({symbol.id, begin + static_cast<size_t>(i), after});
+  }
   if (queue.capacity() > kKeptScratch) std::vector<uint64_t>().swap(queue);
   if (symbols.capacity() > kKeptScratch) std::vector<BpeScratch::Symbol>().swap(symbols);
 }

@@ -88,12 +88,18 @@ struct BpeScratch {
     int32_t previous;
     int32_t next;
   };
+  /// A token and the symbols it was merged from.
+  struct Part {
+    int32_t id;
+    size_t begin, end;
+  };
 
   PieceCache cache;
   std::vector<int32_t> ids;
   std::vector<uint32_t> ranks;
   std::vector<Symbol> symbols;
   std::vector<uint64_t> queue;  // rank << 32 | position, a heap with the smallest on top
+  std::vector<Part> parts;
 };
 
 struct BpeOptions {
@@ -134,7 +140,9 @@ class BpeModel {
   void characters(std::string_view piece, std::vector<int32_t>& ids) const;
   void merge(BpeScratch& scratch, std::vector<int32_t>& out) const;
   void merge_short(BpeScratch& scratch, std::vector<int32_t>& out) const;
-  void merge_long(BpeScratch& scratch, std::vector<int32_t>& out) const;
+  bool merge_windows(BpeScratch& scratch, std::vector<int32_t>& out) const;
+  /// Symbols [begin, end) of scratch.ids.
+  void merge_long(BpeScratch& scratch, size_t begin, size_t end, std::vector<BpeScratch::Part>& parts) const;
 
   Vocabulary vocabulary_;
   MergeTable merges_;
@@ -142,6 +150,7 @@ class BpeModel {
   std::string object_;
   bool direct_bytes_ = false;  // every byte is a token: no characters needed
   bool cut_at_marks_ = false;  // words that begin with U+2581 can be merged one by one
+  bool cut_anywhere_ = false;  // long words can be merged window by window
   std::array<int32_t, 256> byte_ids_{};
   std::array<int32_t, 256> fallback_ids_{};  // of "<0xAB>", or -1
 };

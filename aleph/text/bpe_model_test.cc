@@ -2,6 +2,7 @@
 
 #include <map>
 
+#include "aleph/text/bpe_trainer.h"
 #include "aleph/text/testing.h"
 
 namespace aleph::text {
@@ -233,6 +234,41 @@ TEST(BpeModelTest, SameAsTheDefinitionOnRandomWords) {
         word += parts.emplace_back(1, static_cast<char>('a' + draw.below(4)));
       ASSERT_EQ(spelled(random.tokens, encoded(model, word)), merged_slowly(parts, random.ranks)) << word;
     }
+  }
+}
+
+/// Merge after merge through the whole word: the definition where merges only make pairs of later ones.
+std::vector<std::string> merged_in_order(std::vector<std::string> parts, const Merges& merges) {
+  for (const auto& [left, right] : merges) {
+    size_t kept = 0;
+    for (size_t i = 0; i < parts.size(); ++i, ++kept) {
+      const bool here = i + 1 < parts.size() && parts[i] == left && parts[i + 1] == right;
+      parts[kept] = here ? parts[i] + parts[i + 1] : parts[i];
+      i += here;
+    }
+    parts.resize(kept);
+  }
+  return parts;
+}
+
+// Words of many windows, periodic ones too.
+TEST(BpeModelTest, VeryLongWordsAreMergedAsInOnePiece) {
+  Draw draw(27);
+  for (const size_t letters : {1, 2, 3, 4}) {
+    std::string word;
+    std::vector<std::string> parts;
+    const size_t period = draw.once_in(2) ? 7 + draw.below(50) : 60'000;
+    for (size_t i = 0; i < 60'000 + draw.below(3000); ++i)
+      word += parts.emplace_back(i < period ? std::string(1, static_cast<char>('a' + draw.below(letters)))
+                                            : parts[i - period]);
+    const std::string_view texts[] = {word};
+    const TrainedBpe trained = train_bpe(texts, {.vocab_size = 420, .special_tokens = {}});
+    Merges merges;
+    for (const auto& [left, right] : trained.merges)
+      merges.emplace_back(trained.tokens[static_cast<size_t>(left)],
+                          trained.tokens[static_cast<size_t>(right)]);
+    const BpeModel model = model_of(trained.tokens, merges, {});
+    EXPECT_TRUE(spelled(trained.tokens, encoded(model, word)) == merged_in_order(parts, merges)) << letters;
   }
 }
 
