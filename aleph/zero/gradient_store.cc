@@ -32,23 +32,40 @@ void GradientStore::expect(const Unit& unit) {
   slot.previous_ticket = home_->read(slot.region, 0, bytes_of(slot.previous.view()));
 }
 
-void GradientStore::add(const Unit& unit, Tensor gradient) {
+/// The first contribution of a step needs no memory but its home, where kernels can compute there.
+bool GradientStore::sums_at_home(const Slot& slot) const {
+  return slot.arrived == 0 && home_->tier() == MemoryTier::kDevice && context_.communicator.size() == 1;
+}
+
+TensorView GradientStore::at_home(const Unit& unit, const Slot& slot) {
+  return {home_->address(slot.region), {unit.shard_elements(context_.communicator.size())}, DType::kF32};
+}
+
+TensorView GradientStore::open(const Unit& unit) {
   Slot& slot = slots_[static_cast<size_t>(unit.index)];
-  context_.communicator.reduce_scatter(gradient.view());
-  const TensorView own = shard(unit, gradient.view());
+  if (!sums_at_home(slot))
+    slot.contribution = Tensor(context_.device.memory(), {unit.elements}, DType::kF32, MemoryTag::kGradients);
+  const TensorView zeros = slot.contribution ? slot.contribution.view() : at_home(unit, slot);
+  kernels::zero(context_.device, zeros);
+  return zeros;
+}
+
+void GradientStore::close(const Unit& unit) {
+  Slot& slot = slots_[static_cast<size_t>(unit.index)];
+  Tensor gradient = std::exchange(slot.contribution, {});
+  context_.communicator.reduce_scatter(gradient ? gradient.view() : at_home(unit, slot));
   const bool in_memory = home_->address(slot.region) != nullptr;
   if (in_memory) {
-    add_in_memory(slot, own);
+    if (gradient) add_in_memory(slot, shard(unit, gradient.view()));
   } else if (slot.arrived > 0) {
     home_->wait(slot.previous_ticket);
-    kernels::accumulate(context_.device, slot.previous.view(), own);
+    kernels::accumulate(context_.device, slot.previous.view(), shard(unit, gradient.view()));
     slot.previous = Tensor();
   }
   ++slot.arrived;
   if (complete(unit.index)) {
-    const TensorView sum =
-        in_memory ? TensorView(home_->address(slot.region), own.shape(), DType::kF32) : own;
-    slot.square_sum = kernels::sum_of_squares(context_.device, sum);
+    slot.square_sum = kernels::sum_of_squares(context_.device,
+                                              in_memory ? at_home(unit, slot) : shard(unit, gradient.view()));
   }
   if (in_memory)
     tell(unit.index);
@@ -62,7 +79,7 @@ bool GradientStore::complete(int unit) const {
 }
 
 void GradientStore::tell(int unit) const {
-  if (at_home_ && complete(unit)) at_home_(unit);
+  if (listener_ && complete(unit)) listener_(unit);
 }
 
 TensorView GradientStore::shard(const Unit& unit, const TensorView& whole) const {

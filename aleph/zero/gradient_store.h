@@ -28,10 +28,11 @@ class GradientStore final : public GradientReceiver {
   GradientStore(const Context& context, std::unique_ptr<Home> home, int64_t accumulation);
 
   /// `listener(unit)` is called whenever the sum of a step is complete and at home.
-  void notify(std::function<void(int unit)> listener) { at_home_ = std::move(listener); }
+  void notify(std::function<void(int unit)> listener) { listener_ = std::move(listener); }
 
   void expect(const Unit& unit) override;
-  void add(const Unit& unit, Tensor gradient) override;
+  TensorView open(const Unit& unit) override;
+  void close(const Unit& unit) override;
 
   /// Sums of squares over all ranks' shards. Every gradient of the step has arrived.
   kernels::SquareSum square_sum();
@@ -39,7 +40,7 @@ class GradientStore final : public GradientReceiver {
   std::string first_non_finite();
   /// Blocks until every gradient is at home; before others read the regions.
   void settle();
-  /// The next add of each unit starts a new sum.
+  /// The next contribution of each unit starts a new sum.
   void end_step();
 
   Home& home() { return *home_; }
@@ -49,6 +50,7 @@ class GradientStore final : public GradientReceiver {
   struct Slot {
     Region region;
     int64_t arrived = 0;  // contributions in this step
+    Tensor contribution;  // of the use under way; empty where it is summed at home
     Tensor previous;      // what stands at home, fetched to be added to
     Ticket previous_ticket;
     kernels::SquareSum square_sum;
@@ -59,6 +61,8 @@ class GradientStore final : public GradientReceiver {
     Ticket ticket;
   };
 
+  bool sums_at_home(const Slot& slot) const;
+  TensorView at_home(const Unit& unit, const Slot& slot);
   TensorView shard(const Unit& unit, const TensorView& whole) const;
   void add_in_memory(Slot& slot, const TensorView& own);
   void add_to_file(const Unit& unit, Slot& slot, Tensor gradient);
@@ -71,7 +75,7 @@ class GradientStore final : public GradientReceiver {
   int64_t accumulation_;
   std::vector<Slot> slots_;
   std::deque<Write> writes_;
-  std::function<void(int unit)> at_home_;
+  std::function<void(int unit)> listener_;
 };
 
 }  // namespace aleph::zero

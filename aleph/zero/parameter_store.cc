@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "aleph/kernels/elementwise/elementwise.h"
-
 namespace aleph::zero {
 
 using autograd::Parameter;
@@ -43,11 +41,9 @@ void ShardedParameterStore::pin(std::span<Parameter* const> parameters, PinMode 
   if (next_use_ < schedule_.size()) ++next_use_;
   prefetch();
   if (mode != PinMode::kValue) {
-    for (const int index : units) {
-      Slot& slot = slots_[static_cast<size_t>(index)];
-      const int64_t elements = context_.units.units()[static_cast<size_t>(index)].elements;
-      slot.gradient = Tensor(context_.device.memory(), {elements}, DType::kF32, MemoryTag::kGradients);
-      kernels::zero(context_.device, slot.gradient.view());
+    for (const int unit : units) {
+      const auto index = static_cast<size_t>(unit);
+      slots_[index].gradient = context_.gradients.open(context_.units.units()[index]);
     }
   }
   for (Parameter* parameter : parameters) bind(*parameter, mode);
@@ -60,10 +56,7 @@ void ShardedParameterStore::unpin(std::span<Parameter* const> parameters, PinMod
     if (!used_soon(unit)) release(unit);
   }
   if (mode == PinMode::kValue) return;
-  for (const int unit : units) {
-    context_.gradients.add(context_.units.units()[static_cast<size_t>(unit)],
-                           std::move(slots_[static_cast<size_t>(unit)].gradient));
-  }
+  for (const int unit : units) context_.gradients.close(context_.units.units()[static_cast<size_t>(unit)]);
 }
 
 bool ShardedParameterStore::in_place() const {
@@ -134,8 +127,7 @@ void ShardedParameterStore::bind(Parameter& parameter, PinMode mode) {
   }
   if (mode != PinMode::kValue) {
     parameter.gradient = slots_[static_cast<size_t>(unit.index)]
-                             .gradient.view()
-                             .slice(piece->begin, elements)
+                             .gradient.slice(piece->begin, elements)
                              .reshape(parameter.shape);
   }
 }

@@ -12,14 +12,16 @@
 
 namespace aleph::zero {
 
-/// Receives gradients of one use of a unit when backward is through with it.
+/// Keeps the gradients of a unit while backward adds to them, and receives them when it is through.
 class GradientReceiver {
  public:
   virtual ~GradientReceiver() = default;
   /// Before the use: time to fetch what adding will need.
   virtual void expect(const Unit& unit) = 0;
-  /// `gradient` [unit.elements], fp32: this rank's contribution.
-  virtual void add(const Unit& unit, Tensor gradient) = 0;
+  /// Zeros [unit.elements], fp32, that backward adds this rank's contribution to.
+  virtual TensorView open(const Unit& unit) = 0;
+  /// The contribution is complete.
+  virtual void close(const Unit& unit) = 0;
 };
 
 /// An update of the shards that may still be under way when the next step begins.
@@ -68,7 +70,7 @@ class ShardedParameterStore final : public autograd::ParameterStore {
     Ticket arriving;
     bool gathering = false;
     bool ready = false;
-    Tensor gradient;
+    TensorView gradient;  // while pinned for it
   };
 
   bool in_place() const;
