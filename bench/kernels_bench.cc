@@ -7,6 +7,7 @@
 #include "aleph/kernels/elementwise/elementwise.h"
 #include "aleph/kernels/embedding/embedding.h"
 #include "aleph/kernels/matmul/matmul.h"
+#include "aleph/kernels/matmul/transpose.h"
 #include "aleph/kernels/norm/norm.h"
 #include "aleph/kernels/rotary/rotary.h"
 #include "bench/bench.h"
@@ -38,24 +39,44 @@ Tensor ids(DeviceContext& device, int64_t count, int64_t limit) {
   return tensor;
 }
 
+struct Linear {
+  const char* name;
+  int64_t tokens, in, out;
+};
+
+/// The products of a linear layer: y = x W^T, dx = dy W, dW += dy^T x.
+void bench_linear(bench::Bench& bench, DeviceContext& device, DType dtype, const Linear& layer) {
+  const std::string name =
+      fmt::format("{} {} {}x{}x{} ", layer.name, dtype_name(dtype), layer.tokens, layer.in, layer.out);
+  if (!bench.wants("linear " + name)) return;
+  const double operations = 2.0 * static_cast<double>(layer.tokens * layer.in * layer.out);
+  const Tensor x = normal(device, {layer.tokens, layer.in}, dtype),
+               weight = normal(device, {layer.out, layer.in}, dtype);
+  const Tensor dy = normal(device, {layer.tokens, layer.out}, dtype);
+  Tensor y(device.memory(), {layer.tokens, layer.out}, dtype, MemoryTag::kActivations);
+  Tensor dx(device.memory(), {layer.tokens, layer.in}, dtype, MemoryTag::kActivations);
+  Tensor dweight = normal(device, {layer.out, layer.in}, DType::kF32);
+  bench.run("linear " + name + "y", {operations, 0, dtype},
+            [&] { matmul(device, {.a = x.view(), .b = weight.view(), .transpose_b = true, .c = y.view()}); });
+  bench.run("linear " + name + "dx", {operations, 0, dtype},
+            [&] { matmul(device, {.a = dy.view(), .b = weight.view(), .c = dx.view()}); });
+  bench.run("linear " + name + "dw", {operations, 0, dtype}, [&] {
+    matmul(device,
+           {.a = dy.view(), .transpose_a = true, .b = x.view(), .c = dweight.view(), .accumulate = true});
+  });
+}
+
+/// The linear layers of a small GPT, and its head over a piece of the tokens.
 void bench_matmul(bench::Bench& bench, DeviceContext& device, DType dtype) {
-  for (const auto& [hidden, inner] : {std::pair<int64_t, int64_t>{kHidden, kInner}, {384, 1536}}) {
-    const std::string name = fmt::format("{} {}x{}x{}", dtype_name(dtype), kTokens, hidden, inner);
-    if (!bench.wants("matmul " + name)) continue;
-    const double operations = 2.0 * static_cast<double>(kTokens * hidden * inner);
-    const Tensor x = normal(device, {kTokens, hidden}, dtype),
-                 weight = normal(device, {inner, hidden}, dtype);
-    Tensor y = normal(device, {kTokens, inner}, dtype), dx = normal(device, {kTokens, hidden}, dtype);
-    Tensor dweight = normal(device, {inner, hidden}, DType::kF32);
-    bench.run("matmul " + name + " y", {operations, 0, dtype}, [&] {
-      matmul(device, {.a = x.view(), .b = weight.view(), .transpose_b = true, .c = y.view()});
-    });
-    bench.run("matmul " + name + " dx", {operations, 0, dtype},
-              [&] { matmul(device, {.a = y.view(), .b = weight.view(), .c = dx.view()}); });
-    bench.run("matmul " + name + " dw", {operations, 0, dtype}, [&] {
-      matmul(device,
-             {.a = y.view(), .transpose_a = true, .b = x.view(), .c = dweight.view(), .accumulate = true});
-    });
+  for (const Linear& layer : {Linear{"qkv", kTokens, kHidden, 3 * kHidden},
+                              {"out", kTokens, kHidden, kHidden},
+                              {"up", kTokens, kHidden, kInner},
+                              {"down", kTokens, kInner, kHidden},
+                              {"head", 128, kHidden, kVocabulary},
+                              {"head", 256, kHidden, kVocabulary},
+                              {"head", 512, kHidden, kVocabulary},
+                              {"head", 1024, kHidden, kVocabulary}}) {
+    bench_linear(bench, device, dtype, layer);
   }
 }
 
@@ -172,6 +193,7 @@ void bench_flat(bench::Bench& bench, DeviceContext& device) {
   Tensor c(device.memory(), {kCount}, DType::kF32, MemoryTag::kActivations);
   Tensor d(device.memory(), {kCount}, DType::kF32, MemoryTag::kActivations);
   Tensor half(device.memory(), {kCount}, DType::kBF16, MemoryTag::kActivations);
+  Tensor half3(device.memory(), {kCount}, DType::kBF16, MemoryTag::kActivations);
   Tensor half2(device.memory(), {kCount}, DType::kF16, MemoryTag::kActivations);
   zero(device, c.view());
   zero(device, d.view());
@@ -188,7 +210,10 @@ void bench_flat(bench::Bench& bench, DeviceContext& device) {
   bench.run("convert fp32 to fp16 16M", {0, 6 * kElements}, [&] { convert(device, b.view(), half2.view()); });
   bench.run("convert fp16 to fp32 16M", {0, 6 * kElements}, [&] { convert(device, half2.view(), c.view()); });
   bench.run("transpose fp32 4096x4096", {0, 8 * kElements}, [&] {
-    transpose(device, b.view().reshape({4096, 4096}), c.view().reshape({4096, 4096}));
+    transpose(b.view().reshape({4096, 4096}), c.view().reshape({4096, 4096}));
+  });
+  bench.run("transpose bf16 4096x4096", {0, 4 * kElements}, [&] {
+    transpose(half.view().reshape({4096, 4096}), half3.view().reshape({4096, 4096}));
   });
   bench.run("zero 64 MiB", {0, 4 * kElements}, [&] { zero(device, c.view()); });
   bench.run("add fp32 16M", {0, 12 * kElements}, [&] { add(device, b.view(), c.view(), d.view()); });

@@ -49,4 +49,15 @@ inline int64_t rows_of(const char* name, const ConstTensorView& view) {
   return columns == 0 ? 0 : view.elements() / columns;
 }
 
+/// What a kernel reads or writes, for its KernelTimer. Empty views have no bytes.
+template <typename... Views>
+double bytes_of(const Views&... views) {
+  return static_cast<double>((int64_t{0} + ... + (views ? views.bytes() : 0)));
+}
+
+/// Floating-point operations of [m, k] times [k, n].
+inline double product_operations(int64_t m, int64_t n, int64_t k) {
+  return 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
+}
+
 }  // namespace aleph::kernels

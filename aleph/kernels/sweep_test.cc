@@ -267,15 +267,6 @@ Bound bind_convert(Call& call) {
           },
           true, 0};
 }
-Bound bind_transpose(Call& call) {
-  const int64_t rows = call.size(100), columns = call.size(100);
-  const TensorView x = call.input({rows, columns}),
-                   y = call.output({columns, rows}, call.coin() ? call.dtype() : DType::kF32);
-  return {[=](DeviceContext& d) { transpose(d, x, y); },
-          [=] {
-            for (int64_t i = 0; i < x.elements(); ++i) put(y, i % columns * rows + i / columns, get(x, i));
-          }};
-}
 Bound bind_add(Call& call) {
   const Shape shape{call.size(5000)};
   const TensorView a = call.input(shape), b = call.input(shape), y = call.output(shape);
@@ -419,7 +410,6 @@ constexpr Kernel kKernels[] = {{"activation", bind_activation},
                                {"cached_attention", bind_cached_attention},
                                {"cross_entropy", bind_cross_entropy},
                                {"convert", bind_convert},
-                               {"transpose", bind_transpose},
                                {"add", bind_add},
                                {"accumulate_and_scale", bind_accumulate_and_scale},
                                {"dropout", bind_dropout},

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "aleph/base/worker.h"
+#include "aleph/tensor/kernel_profile.h"
 #include "aleph/tensor/memory_pool.h"
 
 namespace aleph {
@@ -76,6 +77,8 @@ class DeviceContext {
   MemoryPool& host_memory() { return host_memory_; }
   Stream& compute() { return compute_; }
   Stream& copy() { return copy_; }
+  /// What kernels have cost so far.
+  KernelProfile& profile() { return profile_; }
 
  private:
   DeviceKind kind_;
@@ -83,6 +86,7 @@ class DeviceContext {
   MemoryPool host_memory_;
   Stream compute_;
   Stream copy_;
+  KernelProfile profile_;
 };
 
 }  // namespace aleph

@@ -28,17 +28,6 @@ std::string io_line(const char* name, const zero::HomeStats& stats) {
 
 bool moved(const zero::HomeStats& stats) { return stats.read_bytes + stats.written_bytes > 0; }
 
-struct Part {
-  const char* name;
-  double seconds;
-};
-
-std::string part_line(const Part& part, const RunTotals& totals) {
-  const double steps = static_cast<double>(std::max<int64_t>(1, totals.steps));
-  const double share = totals.times.steps > 0 ? 100 * part.seconds / totals.times.steps : 0;
-  return fmt::format("  {:<26}{:>12.4f} s{:>9.1f} %", part.name, part.seconds / steps, share);
-}
-
 }  // namespace
 
 void RunTotals::add_step(const StepRecord& record, const zero::StepTimes& engine) {
@@ -47,9 +36,7 @@ void RunTotals::add_step(const StepRecord& record, const zero::StepTimes& engine
   tokens += record.tokens;
   io_busy_seconds += record.io_busy_seconds;
   times.steps += record.step_seconds;
-  times.forward += engine.forward;
-  times.backward += engine.backward;
-  times.update += engine.update;
+  for (size_t phase = 0; phase < engine.size(); ++phase) times.phases[phase] += engine[phase];
   for (size_t kind = 0; kind < io.size(); ++kind) {
     io[kind].read_bytes += record.io[kind].read_bytes;
     io[kind].written_bytes += record.io[kind].written_bytes;
@@ -80,25 +67,6 @@ std::vector<std::string> summary_lines(const RunTotals& totals) {
   if (totals.io_busy_seconds > 0)
     lines.push_back(fmt::format("I/O hidden behind compute: {:.0f} % of {:.1f} s",
                                 100 * hidden_io_share(totals), totals.io_busy_seconds));
-  return lines;
-}
-
-std::vector<std::string> profile_lines(const RunTotals& totals) {
-  const RunTimes& times = totals.times;
-  const double known = times.data + times.forward + times.backward + times.norm + times.update;
-  const Part parts[] = {{"data", times.data},         {"forward", times.forward},
-                        {"backward", times.backward}, {"gradient norm", times.norm},
-                        {"update", times.update},     {"other", std::max(0.0, times.steps - known)},
-                        {"step", times.steps}};
-  std::vector<std::string> lines = {fmt::format("  {:<26}{:>14}{:>11}", "profile", "per step", "share")};
-  for (const Part& part : parts) lines.push_back(part_line(part, totals));
-  lines.push_back("  of which waiting for");
-  for (size_t kind = 0; kind < totals.io.size(); ++kind) {
-    const std::string name = std::string("  ") + zero::state_kind_name(static_cast<zero::StateKind>(kind));
-    lines.push_back(part_line({name.c_str(), totals.io[kind].stall_seconds}, totals));
-  }
-  lines.push_back(fmt::format("  beside steps: evaluation {:.2f} s, saving {:.2f} s", times.evaluation,
-                              times.checkpoints));
   return lines;
 }
 

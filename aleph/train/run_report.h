@@ -32,7 +32,4 @@ double hidden_io_share(const RunTotals& totals);
 /// Lines: speed; peak bytes by tier and purpose; bytes moved and stalls by kind of state; I/O hidden.
 std::vector<std::string> summary_lines(const RunTotals& totals);
 
-/// Lines of a table: where the time of a step went, in seconds per step and percent.
-std::vector<std::string> profile_lines(const RunTotals& totals);
-
 }  // namespace aleph::train

@@ -29,9 +29,8 @@ zero::HomeStats io_total(const IoStats& stats);
 /// Seconds of everything a run does, summed over its steps.
 struct RunTimes {
   double data = 0;  ///< filling batches
-  double forward = 0, backward = 0;
+  std::array<double, kComputePhases> phases{};
   double norm = 0;  ///< gradient norm and overflow check
-  double update = 0;
   double evaluation = 0;
   double checkpoints = 0;
   double steps = 0;  ///< whole training steps: data to update

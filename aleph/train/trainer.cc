@@ -17,6 +17,7 @@
 #include "aleph/train/model_setup.h"
 #include "aleph/train/output_dir.h"
 #include "aleph/train/placement.h"
+#include "aleph/train/profile.h"
 #include "aleph/train/run_data.h"
 #include "aleph/train/run_report.h"
 #include "aleph/train/runtime.h"
@@ -59,6 +60,7 @@ class Trainer {
   Outcome stop();
   void finish();
   void report();
+  void report_profile();
 
   const TrainConfig& config_;
   Console& console_;
@@ -233,7 +235,7 @@ void Trainer::update(StepRecord& record) {
   else
     engine_->update(options);
   if (!record.skipped) ++state_.updates;
-  totals_.times.update += watch.seconds();
+  totals_.times.phases[static_cast<size_t>(ComputePhase::kUpdate)] += watch.seconds();
 }
 
 /// fp16. Throws where no later step would do better than this one.
@@ -319,9 +321,15 @@ void Trainer::report() {
   totals_.peaks = read_peaks(runtime_.device(), runtime_.nvme());
   totals_.model_state_bytes = model_state_bytes(setup_.spec, config_.dtype, *rule_);
   for (const std::string& line : summary_lines(totals_)) console_.line(line);
-  if (config_.log.profile)
-    for (const std::string& line : profile_lines(totals_)) console_.line(line);
+  if (config_.log.profile) report_profile();
   console_.note("saved the model in {}", output_.path().string());
+}
+
+void Trainer::report_profile() {
+  const Ceilings ceilings = measure_ceilings(runtime_.device(), setup_.spec, config_.dtype,
+                                             batch_.micro_batch * config_.data.seq_len);
+  for (const std::string& line : profile_lines(totals_, runtime_.device().profile(), ceilings))
+    console_.line(line);
 }
 
 }  // namespace

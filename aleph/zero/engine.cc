@@ -177,23 +177,33 @@ class TrainingPass {
         tapes_(state.num_blocks()) {}
 
   LossSum run() {
-    Stopwatch watch;
     const double update_before = state_.optimizer.seconds();
     state_.parameters.begin(state_.training_schedule());
+    enter(ComputePhase::kForward);
     for (size_t i = 0; i + 1 < state_.num_blocks(); ++i) forward(i);
     state_.optimizer.finish();
     const double update_seconds = state_.optimizer.seconds() - update_before;
-    state_.times.update += update_seconds;
-    state_.times.forward += watch.restart() - update_seconds;
+    seconds_in(ComputePhase::kUpdate) += update_seconds;
+    seconds_in(ComputePhase::kForward) -= update_seconds;
     state_.begin_announced_update();
+    enter(ComputePhase::kHead);
     head();
+    enter(ComputePhase::kBackward);
     for (size_t i = state_.num_blocks() - 1; i-- > 0;) backward(i);
     state_.parameters.end();
-    state_.times.backward += watch.seconds();
+    enter(ComputePhase::kOther);
     return pass_.result;
   }
 
  private:
+  /// Seconds, and the calls of kernels, count for `phase` from now on.
+  void enter(ComputePhase phase) {
+    seconds_in(phase_) += watch_.restart();
+    phase_ = phase;
+    pass_.op.device.profile().enter(phase);
+  }
+  double& seconds_in(ComputePhase phase) { return state_.times[static_cast<size_t>(phase)]; }
+
   void forward(size_t i) {
     Pin pin(state_.parameters, state_.block_parameters[i], PinMode::kValue);
     pass_.op.tape = state_.records_forward(i) ? &tapes_[i] : nullptr;
@@ -236,9 +246,11 @@ class TrainingPass {
   }
 
   void recompute(size_t i) {
+    enter(ComputePhase::kRecompute);
     pass_.op.tape = &tapes_[i];
     const Variable output = state_.block(i).forward(pass_, inputs_[i]);
     output.gradient().add(pass_.op.device, outputs_[i].take());
+    enter(ComputePhase::kBackward);
   }
 
   void prefetch_activations(size_t i) {
@@ -247,6 +259,8 @@ class TrainingPass {
 
   EngineState& state_;
   nn::Pass pass_;
+  ComputePhase phase_ = ComputePhase::kOther;
+  Stopwatch watch_;                // since phase_ began
   std::vector<Variable> inputs_;   // of each block, while needed
   std::vector<Gradient> outputs_;  // gradient of each block's output
   std::vector<Tape> tapes_;

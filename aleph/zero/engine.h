@@ -74,11 +74,9 @@ struct UpdateOptions {
   std::optional<optim::Betas> betas;
 };
 
-/// Seconds of the last step, by part. `update` is that of the step before, made during this one's forward
-/// pass.
-struct StepTimes {
-  double forward = 0, backward = 0, update = 0;
-};
+/// Seconds of the last step by ComputePhase. Its update is that of the step before, made during this one's
+/// forward pass.
+using StepTimes = std::array<double, kComputePhases>;
 
 /// Fills a parameter's fp32 values [shape]: from a checkpoint, or at random.
 using ParameterSource = std::function<void(const autograd::Parameter&, const TensorView& values)>;

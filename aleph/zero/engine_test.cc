@@ -350,7 +350,11 @@ TEST_P(EngineOfTiers, WhatMovesIsCountedByKind) {
   const HomeStats& activations = stats[static_cast<size_t>(StateKind::kActivations)];
   EXPECT_EQ(activations.read_bytes > 0, GetParam() != MemoryTier::kDevice);
   EXPECT_EQ(activations.read_bytes, activations.written_bytes) << "what is kept comes back once";
-  EXPECT_GE(rank.engine().times().forward, 0);
+  for (const ComputePhase phase : {ComputePhase::kForward, ComputePhase::kHead, ComputePhase::kBackward}) {
+    EXPECT_GT(rank.engine().times()[static_cast<size_t>(phase)], 0) << compute_phase_name(phase);
+    EXPECT_GT(rank.device().profile().of(phase, KernelKind::kMatmul).operations, 0)
+        << compute_phase_name(phase);
+  }
   rank.end();
   EXPECT_EQ(rank.nvme().live(), 0);
   EXPECT_EQ(rank.device().memory().ledger().live() + rank.device().host_memory().ledger().live(), 0)

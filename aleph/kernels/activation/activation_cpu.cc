@@ -186,6 +186,7 @@ void activation_forward(DeviceContext& device, const ActivationForwardArgs& args
   check_float("x", args.x);
   check_like("y", args.y, args.x);
   if (device.meta()) return;
+  const KernelTimer timer(device.profile(), KernelKind::kActivation, 0, bytes_of(args.x, args.y));
   const CpuLevel level = cpu_level();
   dispatch_float(args.x.dtype(), [&](auto element) {
     using T = decltype(element);
@@ -205,6 +206,7 @@ void activation_backward(DeviceContext& device, const ActivationBackwardArgs& ar
   check_like("dy", args.dy, args.x);
   check_like("dx", args.dx, args.x);
   if (device.meta()) return;
+  const KernelTimer timer(device.profile(), KernelKind::kActivation, 0, bytes_of(args.x, args.dy, args.dx));
   const CpuLevel level = cpu_level();
   dispatch_float(args.x.dtype(), [&](auto element) {
     using T = decltype(element);
@@ -222,6 +224,7 @@ void activation_backward(DeviceContext& device, const ActivationBackwardArgs& ar
 void gated_forward(DeviceContext& device, const GatedForwardArgs& args) {
   check_gated(args.x, args.y, "y");
   if (device.meta()) return;
+  const KernelTimer timer(device.profile(), KernelKind::kActivation, 0, bytes_of(args.x, args.y));
   const CpuLevel level = cpu_level();
   dispatch_float(args.x.dtype(), [&](auto element) {
     using T = decltype(element);
@@ -242,6 +245,7 @@ void gated_backward(DeviceContext& device, const GatedBackwardArgs& args) {
   check_gated(args.x, args.dy, "dy");
   check_like("dx", args.dx, args.x);
   if (device.meta()) return;
+  const KernelTimer timer(device.profile(), KernelKind::kActivation, 0, bytes_of(args.x, args.dy, args.dx));
   const CpuLevel level = cpu_level();
   dispatch_float(args.x.dtype(), [&](auto element) {
     using T = decltype(element);

@@ -75,6 +75,9 @@ void adam_update(DeviceContext& device, const AdamArgs& args) {
                 "parameter_16bit is {}, expected bf16 or fp16", dtype_name(narrow));
   }
   if (device.meta()) return;
+  const KernelTimer timer(device.profile(), KernelKind::kUpdate, 0,
+                          2 * bytes_of(args.parameter, args.exp_avg, args.exp_avg_sq) +
+                              bytes_of(args.gradient, args.parameter_16bit));
   dispatch_float(narrow, [&](auto element) {
     using T = decltype(element);
     update_all<T>(args, args.parameter_16bit ? args.parameter_16bit.data<T>() : nullptr);

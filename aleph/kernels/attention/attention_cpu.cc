@@ -110,6 +110,24 @@ class ThreadScratch {
 /// Pairs the first with the last: neighbours then cost the same in total although causal blocks grow.
 int64_t balanced(int64_t i, int64_t n) { return i % 2 == 0 ? i / 2 : n - 1 - i / 2; }
 
+/// Pairs of a query and a key it sees, over all batches and heads.
+double visible_pairs(const Problem& p) {
+  double pairs = 0;
+  for (int64_t t = 0; t < p.queries; ++t) {
+    const int64_t position = p.first + t;
+    const int64_t begin = std::max<int64_t>(0, position - p.window + 1);
+    const int64_t end = p.causal ? position + 1 : std::min(p.keys, position + p.window);
+    pairs += static_cast<double>(end - begin);
+  }
+  return pairs * static_cast<double>(p.batch * p.heads);
+}
+
+/// Times one call; each product of queries and keys costs 2 head_dim operations a pair.
+KernelTimer timer_of(DeviceContext& device, const Problem& problem, int products, double bytes) {
+  return {device.profile(), KernelKind::kAttention,
+          2.0 * products * static_cast<double>(problem.head_dim) * visible_pairs(problem), bytes};
+}
+
 void run_forward(DeviceContext& device, const Problem& problem) {
   const int64_t blocks = problem.blocks(), tasks = problem.batch * problem.kv_heads * blocks;
   const ThreadScratch scratch(device, tasks, attention::forward_scratch(problem.head_dim));
@@ -210,6 +228,7 @@ void attention_forward(DeviceContext& device, const AttentionForwardArgs& args) 
   Problem problem = fused_problem(args.spec, args.qkv, args.out, args.log_sums);
   problem.out = slots_of(args.out, 0);
   problem.log_sums = args.log_sums.data<float>();
+  const KernelTimer timer = timer_of(device, problem, 2, bytes_of(args.qkv, args.out));
   run_forward(device, problem);
 }
 
@@ -223,6 +242,7 @@ void attention_backward(DeviceContext& device, const AttentionBackwardArgs& args
   problem.dq = slots_of(args.dqkv, 0);
   problem.dk = slots_of(args.dqkv, args.spec.heads);
   problem.dv = slots_of(args.dqkv, args.spec.heads + args.spec.kv_heads);
+  const KernelTimer timer = timer_of(device, problem, 5, bytes_of(args.qkv, args.out, args.dout, args.dqkv));
   const int64_t units = problem.batch * problem.kv_heads, threads = num_threads();
   const int64_t rounds = (units + threads - 1) / threads;
   if (5 * rounds * threads <= 7 * units) {
@@ -256,6 +276,9 @@ void attention_cached(DeviceContext& device, const CachedAttentionArgs& args) {
   problem.k = {args.keys.raw(), 0, head_dim, capacity * head_dim};
   problem.v = {args.values.raw(), 0, head_dim, capacity * head_dim};
   problem.out = {args.out.raw(), 0, spec.heads * head_dim, head_dim};
+  const auto seen = static_cast<double>(problem.keys) / static_cast<double>(capacity);
+  const KernelTimer timer =
+      timer_of(device, problem, 2, bytes_of(args.q, args.out) + seen * bytes_of(args.keys, args.values));
   if (tokens == 1) {
     run_decode(device, problem);
   } else {

@@ -81,6 +81,8 @@ void cross_entropy(DeviceContext& device, const CrossEntropyArgs& args) {
   if (with_gradient) check_float("gradient", args.gradient);
   if (with_gradient) check_elements("gradient", args.gradient, rows * n);
   if (device.meta()) return;
+  const KernelTimer timer(device.profile(), KernelKind::kCrossEntropy, 0,
+                          bytes_of(args.logits, args.gradient));
   check_labels(args, n);
   dispatch_float(with_gradient ? args.gradient.dtype() : DType::kF32, [&](auto element) {
     using T = decltype(element);

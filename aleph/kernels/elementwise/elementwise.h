@@ -11,8 +11,6 @@ namespace aleph::kernels {
 
 /// y = x, converting between fp32, bf16 and fp16 (round to nearest even). Same element count.
 void convert(DeviceContext& device, const ConstTensorView& x, const TensorView& y);
-/// y [columns, rows] = x [rows, columns] transposed and converted.
-void transpose(DeviceContext& device, const ConstTensorView& x, const TensorView& y);
 /// Every byte becomes zero.
 void zero(DeviceContext& device, const TensorView& y);
 /// y = a + b (dtype of all equal; summed in fp32, rounded once). y may be a or b.

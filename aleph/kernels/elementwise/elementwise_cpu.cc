@@ -26,31 +26,6 @@ void convert_elements(const From* x, To* y, int64_t n) {
       });
 }
 
-/// Tile by tile through a buffer, so that both sides move in whole cache lines.
-template <typename From, typename To>
-void transpose_elements(const From* x, To* y, int64_t rows, int64_t columns) {
-  constexpr int64_t kTile = 32;
-  simd::parallel((rows + kTile - 1) / kTile,
-                 1, [=](auto, int64_t begin, int64_t end) __attribute__((always_inline)) {
-                   float tile[kTile][kTile + 1];  // the odd width keeps columns apart in the cache
-                   for (int64_t row = begin * kTile; row < std::min(rows, end * kTile); row += kTile) {
-                     const int64_t height = std::min(kTile, rows - row);
-                     for (int64_t column = 0; column < columns; column += kTile) {
-                       const int64_t width = std::min(kTile, columns - column);
-                       for (int64_t i = 0; i < height; ++i) {
-                         for (int64_t j = 0; j < width; ++j)
-                           tile[j][i] = simd::load(x + (row + i) * columns + column + j);
-                       }
-                       for (int64_t j = 0; j < width; ++j) {
-                         To* to = y + (column + j) * rows + row;
-#pragma omp simd
-                         for (int64_t i = 0; i < height; ++i) simd::store(to + i, tile[j][i]);
-                       }
-                     }
-                   }
-                 });
-}
-
 struct Piece {
   double sum;
   int64_t non_finite;
@@ -134,6 +109,7 @@ void convert(DeviceContext& device, const ConstTensorView& x, const TensorView& 
   check_float("y", y);
   check_elements("y", y, x.elements());
   if (device.meta()) return;
+  const KernelTimer timer(device.profile(), KernelKind::kElementwise, 0, bytes_of(x, y));
   if (x.dtype() == y.dtype()) return copy_bytes(x.raw(), y.raw(), x.bytes());
   dispatch_float(x.dtype(), [&](auto from) {
     dispatch_float(y.dtype(), [&](auto to) {
@@ -142,21 +118,9 @@ void convert(DeviceContext& device, const ConstTensorView& x, const TensorView& 
   });
 }
 
-void transpose(DeviceContext& device, const ConstTensorView& x, const TensorView& y) {
-  check_float("x", x);
-  check_float("y", y);
-  ALEPH_CHECK(x.shape().rank() == 2, "x is {}, expected a matrix", x.shape().to_string());
-  check_shape("y", y, Shape{x.shape()[1], x.shape()[0]});
-  if (device.meta()) return;
-  dispatch_float(x.dtype(), [&](auto from) {
-    dispatch_float(y.dtype(), [&](auto to) {
-      transpose_elements(x.data<decltype(from)>(), y.data<decltype(to)>(), x.shape()[0], x.shape()[1]);
-    });
-  });
-}
-
 void zero(DeviceContext& device, const TensorView& y) {
   if (device.meta()) return;
+  const KernelTimer timer(device.profile(), KernelKind::kElementwise, 0, bytes_of(y));
   parallel_for(y.bytes(), kCopyGrain, [&](int64_t begin, int64_t end) {
     std::memset(y.raw() + begin, 0, static_cast<size_t>(end - begin));
   });
@@ -169,6 +133,7 @@ void add(DeviceContext& device, const ConstTensorView& a, const ConstTensorView&
   check_elements("b", b, a.elements());
   check_elements("y", y, a.elements());
   if (device.meta()) return;
+  const KernelTimer timer(device.profile(), KernelKind::kElementwise, 0, bytes_of(a, b, y));
   dispatch_float(a.dtype(), [&](auto element) {
     using T = decltype(element);
     const T *pa = a.data<T>(), *pb = b.data<T>();
@@ -187,6 +152,7 @@ void accumulate(DeviceContext& device, const ConstTensorView& x, const TensorVie
   check_float("x", x);
   check_vector("y", y, x.elements(), DType::kF32);
   if (device.meta()) return;
+  const KernelTimer timer(device.profile(), KernelKind::kElementwise, 0, bytes_of(x, y, y));
   dispatch_float(x.dtype(), [&](auto element) {
     const auto* px = x.data<decltype(element)>();
     float* py = y.data<float>();
@@ -201,6 +167,7 @@ void accumulate(DeviceContext& device, const ConstTensorView& x, const TensorVie
 void scale(DeviceContext& device, float factor, const TensorView& y) {
   check_float("y", y);
   if (device.meta()) return;
+  const KernelTimer timer(device.profile(), KernelKind::kElementwise, 0, 2 * bytes_of(y));
   dispatch_float(y.dtype(), [&](auto element) {
     auto* py = y.data<decltype(element)>();
     simd::parallel(
@@ -217,6 +184,7 @@ SquareSum sum_of_squares(DeviceContext& device, const ConstTensorView& x) {
   const Buffer workspace =
       device.memory().allocate(count * static_cast<int64_t>(sizeof(Piece)), MemoryTag::kWorkspace);
   if (device.meta()) return {};
+  const KernelTimer timer(device.profile(), KernelKind::kElementwise, 0, bytes_of(x));
   const float* values = x.data<float>();
   Piece* pieces = reinterpret_cast<Piece*>(workspace.data());
   simd::parallel(
@@ -240,6 +208,7 @@ void dropout(DeviceContext& device, const DropoutArgs& args) {
   ALEPH_CHECK(args.probability >= 0 && args.probability < 1, "dropout probability {}, expected [0, 1)",
               args.probability);
   if (device.meta()) return;
+  const KernelTimer timer(device.profile(), KernelKind::kElementwise, 0, bytes_of(args.x, args.y));
   dispatch_float(args.x.dtype(), [&](auto element) {
     using T = decltype(element);
     drop(args, args.x.data<T>(), args.y.data<T>(), args.x.elements());

@@ -62,20 +62,6 @@ TEST_P(ElementwiseTest, RoundsLikeFromFloat) {
   }
 }
 
-TEST_P(ElementwiseTest, Transposes) {
-  for (const Shape& shape : {Shape{1, 1}, Shape{3, 65}, Shape{64, 33}, Shape{127, 100}, Shape{0, 5}}) {
-    const Tensor x = random(shape, DType::kF32);
-    Tensor y = empty({shape[1], shape[0]}, DType::kBF16);
-    transpose(device_, x.view(), y.view());
-    for (int64_t i = 0; i < shape[0]; ++i) {
-      for (int64_t j = 0; j < shape[1]; ++j) {
-        const auto expected = from_float<BF16>(x.view().data<float>()[i * shape[1] + j]);
-        ASSERT_EQ(y.view().data<BF16>()[j * shape[0] + i].bits, expected.bits);
-      }
-    }
-  }
-}
-
 TEST_P(ElementwiseTest, ZeroesEveryByte) {
   Tensor y = random({70001}, DType::kBF16);
   zero(device_, y.view());
@@ -163,7 +149,6 @@ TEST_P(ElementwiseTest, RefusesWrongShapesAndTypes) {
   EXPECT_THROW(accumulate(device_, a.view(), c.view()), InternalError);
   EXPECT_THROW(sum_of_squares(device_, c.view()), InternalError);
   EXPECT_THROW(dropout(device_, {.x = a.view(), .y = a.view(), .probability = 1.0f}), InternalError);
-  EXPECT_THROW(transpose(device_, a.view(), a.view()), InternalError);
 }
 
 TEST_P(ElementwiseTest, PlanningBooksTheSame) {

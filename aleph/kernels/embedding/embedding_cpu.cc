@@ -74,6 +74,7 @@ void embedding_forward(DeviceContext& device, const EmbeddingForwardArgs& args) 
   check_lookup(args.ids, args.y, args.table);
   check_dtype("y", args.y, args.table.dtype());
   if (device.meta()) return;
+  const KernelTimer timer(device.profile(), KernelKind::kEmbedding, 0, 2 * bytes_of(args.y));
   check_ids(args.ids, args.table.shape()[0]);
   dispatch_float(args.table.dtype(),
                  [&](auto element) { gather<decltype(element)>(args, args.table.shape()[1]); });
@@ -83,6 +84,8 @@ void embedding_backward(DeviceContext& device, const EmbeddingBackwardArgs& args
   check_lookup(args.ids, args.dy, args.dtable);
   check_dtype("dtable", args.dtable, DType::kF32);
   if (device.meta()) return;
+  const KernelTimer timer(device.profile(), KernelKind::kEmbedding, 0,
+                          bytes_of(args.dy) + 8.0 * static_cast<double>(args.dy.elements()));
   check_ids(args.ids, args.dtable.shape()[0]);
   dispatch_float(args.dy.dtype(),
                  [&](auto element) { scatter_add<decltype(element)>(args, args.dtable.shape()[1]); });

@@ -3,7 +3,9 @@
 #include "aleph/kernels/checks.h"
 #include "aleph/kernels/elementwise/elementwise.h"
 #include "aleph/kernels/matmul/matmul.h"
+#include "aleph/kernels/matmul/panels.h"
 #include "aleph/kernels/matmul/product.h"
+#include "aleph/kernels/matmul/transpose.h"
 #include "aleph/kernels/simd/simd.h"
 
 namespace aleph::kernels {
@@ -39,21 +41,41 @@ void empty_sum(DeviceContext& device, const MatmulArgs& args) {
   }
 }
 
+/// b in panels where the product is large enough to pay for it. Row-major operands that are wanted column by
+/// column, as in y = x W^T, the library reorders as fast itself.
+Tensor panels_of(DeviceContext& device, const MatmulArgs& args, int64_t m, int64_t n, int64_t k) {
+  constexpr int64_t kRows = 64;
+  if (args.transpose_b || m < kRows || !library_has_panels()) return {};
+  return Tensor(device.memory(), panels_shape(n, k, args.b.dtype()), args.b.dtype(), MemoryTag::kWorkspace);
+}
+
 void multiply(DeviceContext& device, const MatmulArgs& args) {
-  const ProductKey key{.m = rows_of("c", args.c),
-                       .n = columns_of("c", args.c),
-                       .k = inner_size(args),
-                       .transpose_a = args.transpose_a,
-                       .layout = args.transpose_b ? WeightLayout::kColumns : WeightLayout::kRows,
-                       .input = args.a.dtype(),
-                       .output = args.c.dtype(),
-                       .bias = static_cast<bool>(args.bias),
-                       .accumulate = args.accumulate,
-                       .threads = num_threads()};
-  const auto product = find_product(key);
+  const int64_t m = rows_of("c", args.c), n = columns_of("c", args.c), k = inner_size(args);
+  Tensor panels = panels_of(device, args, m, n, k);
+  Tensor rows = panels && args.transpose_a
+                    ? Tensor(device.memory(), {m, k}, args.a.dtype(), MemoryTag::kWorkspace)
+                    : Tensor();
+  const WeightLayout layout = panels             ? WeightLayout::kPanels
+                              : args.transpose_b ? WeightLayout::kColumns
+                                                 : WeightLayout::kRows;
+  const auto product = find_product({.m = m,
+                                     .n = n,
+                                     .k = k,
+                                     .transpose_a = args.transpose_a && !rows,
+                                     .layout = layout,
+                                     .input = args.a.dtype(),
+                                     .output = args.c.dtype(),
+                                     .bias = static_cast<bool>(args.bias),
+                                     .accumulate = args.accumulate,
+                                     .threads = num_threads()});
   const Buffer scratch = device.memory().allocate(product->scratch_bytes(), MemoryTag::kWorkspace);
   if (device.meta()) return;
-  product->run(args.a.raw(), args.b.raw(), args.bias.raw(), args.c.raw(), scratch.data());
+  const KernelTimer timer(device.profile(), KernelKind::kMatmul, product_operations(m, n, k),
+                          bytes_of(args.a, args.b, args.c));
+  if (panels) pack_panels(args.b.reshape({k, n}), panels.view());
+  if (rows) transpose(args.a.reshape({k, m}), rows.view());
+  const ConstTensorView a = rows ? rows.view() : args.a, b = panels ? panels.view() : args.b;
+  product->run(a.raw(), b.raw(), args.bias.raw(), args.c.raw(), scratch.data());
 }
 
 Tensor widen(DeviceContext& device, const ConstTensorView& x) {
@@ -114,6 +136,7 @@ void column_sum(DeviceContext& device, const ColumnSumArgs& args) {
   check_float("x", args.x);
   check_vector("sums", args.sums, n, DType::kF32);
   if (device.meta()) return;
+  const KernelTimer timer(device.profile(), KernelKind::kElementwise, 0, bytes_of(args.x));
   dispatch_float(args.x.dtype(), [&](auto element) {
     const auto* x = args.x.data<decltype(element)>();
     float* sums = args.sums.data<float>();

@@ -1,6 +1,5 @@
-// Products with a weight in panels of 64 rows: panel p holds rows 64 p ... 64 p + 63 of W [n, k], one step of
-// k after another, in bf16 two steps interleaved (what a bf16 dot instruction reads). Both are blocked
-// layouts of the library, so products with many rows run on the same memory. Edges are padded with zeros.
+// Products with a weight W [n, k] kept as panels of B = W^T: few rows of a stream them through registers,
+// many rows run in the library on the same memory.
 #include <immintrin.h>
 
 #include <algorithm>
@@ -9,21 +8,16 @@
 #include "aleph/kernels/checks.h"
 #include "aleph/kernels/elementwise/elementwise.h"
 #include "aleph/kernels/matmul/matmul.h"
+#include "aleph/kernels/matmul/panels.h"
 #include "aleph/kernels/matmul/product.h"
 #include "aleph/kernels/simd/simd.h"
 
 namespace aleph::kernels {
 namespace {
 
-constexpr int64_t kPanel = 64;
 /// Up to this many rows of a, streaming the panels through registers beats the library.
 constexpr int64_t kFewRows = 16;
 constexpr int kRowTile = 4;
-
-int64_t round_up(int64_t x, int64_t unit) { return (x + unit - 1) / unit * unit; }
-
-/// k with its padding, as the library pads it: 16 steps of 32 bits.
-int64_t padded_depth(int64_t k, DType dtype) { return round_up(k, 64 / dtype_bytes(dtype)); }
 
 /// Where element (row j of the panel, step k) stands in a panel.
 template <typename T>
@@ -243,6 +237,9 @@ void multiply_few_rows(DeviceContext& device, const PackedMatmulArgs& args) {
   Tensor padded;
   if (!as_is) padded = Tensor(device.memory(), {m, depth}, padded_dtype, MemoryTag::kWorkspace);
   if (device.meta()) return;
+  const KernelTimer timer(device.profile(), KernelKind::kMatmul,
+                          product_operations(m, args.weight->rows(), k),
+                          bytes_of(args.a, args.weight->storage(), args.c));
   const auto run = [&](auto a_type, auto weight_type, auto c_type) {
     using A = decltype(a_type);
     using T = decltype(weight_type);
@@ -268,6 +265,10 @@ void multiply_blocked(DeviceContext& device, const PackedMatmulArgs& args) {
                                      .threads = num_threads()});
   const Buffer scratch = device.memory().allocate(product->scratch_bytes(), MemoryTag::kWorkspace);
   if (device.meta()) return;
+  const KernelTimer timer(
+      device.profile(), KernelKind::kMatmul,
+      product_operations(rows_of("c", args.c), args.weight->rows(), args.weight->columns()),
+      bytes_of(args.a, args.weight->storage(), args.c));
   product->run(args.a.raw(), args.weight->storage().raw(), args.bias.raw(), args.c.raw(), scratch.data());
 }
 
@@ -298,24 +299,20 @@ void multiply_unpacked(DeviceContext& device, const PackedMatmulArgs& args) {
 
 namespace {
 
-Shape storage_shape(int64_t n, int64_t k, DType dtype) {
-  return {panels_of(n), padded_depth(k, dtype), kPanel};
-}
-
 DType packed_dtype(DType dtype) { return dtype == DType::kBF16 ? DType::kBF16 : DType::kF32; }
 
 }  // namespace
 
 PackedWeight PackedWeight::from_storage(DeviceContext& device, const ConstTensorView& storage, int64_t n,
                                         int64_t k) {
-  check_shape("storage", storage, storage_shape(n, k, storage.dtype()));
+  check_shape("storage", storage, panels_shape(n, k, storage.dtype()));
   PackedWeight weight(device, n, k, storage.dtype());
   convert(device, storage, weight.storage_.view());
   return weight;
 }
 
 PackedWeight::PackedWeight(DeviceContext& device, int64_t n, int64_t k, DType dtype) : n_(n), k_(k) {
-  storage_ = Tensor(device.memory(), storage_shape(n, k, dtype), dtype, MemoryTag::kParameters);
+  storage_ = Tensor(device.memory(), panels_shape(n, k, dtype), dtype, MemoryTag::kParameters);
 }
 
 PackedWeight::PackedWeight(DeviceContext& device, const ConstTensorView& weight)
@@ -353,7 +350,7 @@ void matmul(DeviceContext& device, const PackedMatmulArgs& args) {
   const int64_t m = rows_of("c", args.c);
   if (m == 0) return;
   if (m <= kFewRows) return multiply_few_rows(device, args);
-  cpu_level() == CpuLevel::kAvx512 ? multiply_blocked(device, args) : multiply_unpacked(device, args);
+  library_has_panels() ? multiply_blocked(device, args) : multiply_unpacked(device, args);
 }
 
 }  // namespace aleph::kernels

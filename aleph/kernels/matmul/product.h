@@ -52,5 +52,7 @@ std::shared_ptr<const Product> find_product(const ProductKey& key);
 
 /// True where the library multiplies bf16 itself.
 bool library_has_bf16();
+/// True where it multiplies panels (panels.h).
+bool library_has_panels();
 
 }  // namespace aleph::kernels

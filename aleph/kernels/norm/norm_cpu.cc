@@ -171,6 +171,7 @@ void layer_norm_forward(DeviceContext& device, const LayerNormForwardArgs& args)
   if (args.bias) check_vector("bias", args.bias, n, args.x.dtype());
   check_vector("mean", args.mean, rows, DType::kF32);
   if (device.meta()) return;
+  const KernelTimer timer(device.profile(), KernelKind::kNorm, 0, bytes_of(args.x, args.y));
   dispatch_float(args.x.dtype(), [&](auto element) {
     using T = decltype(element);
     const Forward<T> job{args.x.data<T>(),
@@ -193,6 +194,7 @@ void layer_norm_backward(DeviceContext& device, const LayerNormBackwardArgs& arg
   const Buffer slots =
       device.memory().allocate(slot_bytes(rows, n, static_cast<bool>(args.dbias)), MemoryTag::kWorkspace);
   if (device.meta()) return;
+  const KernelTimer timer(device.profile(), KernelKind::kNorm, 0, bytes_of(args.x, args.dy, args.dx));
   dispatch_float(args.x.dtype(), [&](auto element) {
     using T = decltype(element);
     const Backward<T> job{args.x.data<T>(),
@@ -212,6 +214,7 @@ void layer_norm_backward(DeviceContext& device, const LayerNormBackwardArgs& arg
 void rms_norm_forward(DeviceContext& device, const RmsNormForwardArgs& args) {
   check_forward(args);
   if (device.meta()) return;
+  const KernelTimer timer(device.profile(), KernelKind::kNorm, 0, bytes_of(args.x, args.y));
   dispatch_float(args.x.dtype(), [&](auto element) {
     using T = decltype(element);
     const Forward<T> job{
@@ -226,6 +229,7 @@ void rms_norm_backward(DeviceContext& device, const RmsNormBackwardArgs& args) {
   const int64_t n = columns_of("x", args.x), rows = rows_of("x", args.x);
   const Buffer slots = device.memory().allocate(slot_bytes(rows, n, false), MemoryTag::kWorkspace);
   if (device.meta()) return;
+  const KernelTimer timer(device.profile(), KernelKind::kNorm, 0, bytes_of(args.x, args.dy, args.dx));
   dispatch_float(args.x.dtype(), [&](auto element) {
     using T = decltype(element);
     const Backward<T> job{args.x.data<T>(),

@@ -50,6 +50,7 @@ void check_positions(const RotaryArgs& args) {
 void rotary(DeviceContext& device, const RotaryArgs& args) {
   check_rotary(args);
   if (device.meta()) return;
+  const KernelTimer timer(device.profile(), KernelKind::kRotary, 0, 2 * bytes_of(args.x));
   check_positions(args);
   const int64_t all_heads = args.x.shape()[1], head_dim = args.x.shape()[2], half = args.cosines.shape()[1];
   const float *cosines = args.cosines.data<float>(), *sines = args.sines.data<float>();

@@ -1,0 +1,108 @@
+#include "aleph/kernels/matmul/transpose.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "aleph/kernels/checks.h"
+#include "aleph/kernels/simd/simd.h"
+
+namespace aleph::kernels {
+namespace {
+
+constexpr int64_t kSide = 16;
+using Lanes = uint32_t __attribute__((vector_size(64)));
+
+/// Lane l of low stays, or comes from high, by bit kDistance of l: one stage of Eklundh's transposition
+/// (1972).
+template <int kDistance>
+[[gnu::always_inline]] inline void exchange(Lanes& low, Lanes& high) {
+  Lanes first, second;
+  for (uint32_t l = 0; l < kSide; ++l) {
+    first[l] = (l & kDistance) == 0 ? l : kSide + l - kDistance;
+    second[l] = (l & kDistance) == 0 ? l + kDistance : kSide + l;
+  }
+  const Lanes a = low, b = high;
+  low = __builtin_shuffle(a, b, first);
+  high = __builtin_shuffle(a, b, second);
+}
+
+template <int kDistance>
+[[gnu::always_inline]] inline void exchange_all(Lanes (&rows)[kSide]) {
+#pragma GCC unroll 16
+  for (int i = 0; i < kSide; ++i) {
+    if ((i & kDistance) == 0) exchange<kDistance>(rows[i], rows[i + kDistance]);
+  }
+}
+
+[[gnu::always_inline]] inline void transpose_lanes(Lanes (&rows)[kSide]) {
+  exchange_all<1>(rows);
+  exchange_all<2>(rows);
+  exchange_all<4>(rows);
+  exchange_all<8>(rows);
+}
+
+/// What one word of a block holds: one element, or two of one column.
+template <typename Word>
+constexpr int64_t kStacked = 4 / sizeof(Word);
+
+[[gnu::always_inline]] inline void load_words(const uint32_t* x, int64_t, Lanes& words) {
+  std::memcpy(&words, x, sizeof(words));
+}
+[[gnu::always_inline]] inline void load_words(const uint16_t* x, int64_t stride, Lanes& words) {
+#pragma GCC unroll 16
+  for (int64_t l = 0; l < kSide; ++l) words[l] = x[l] | static_cast<uint32_t>(x[stride + l]) << 16;
+}
+
+/// 16 columns of 16 (or 32) rows.
+template <typename Word>
+[[gnu::always_inline]] inline void transpose_block(const Word* x, int64_t columns, Word* y, int64_t rows) {
+  Lanes words[kSide];
+#pragma GCC unroll 16
+  for (int64_t i = 0; i < kSide; ++i) load_words(x + i * kStacked<Word> * columns, columns, words[i]);
+  transpose_lanes(words);
+#pragma GCC unroll 16
+  for (int64_t i = 0; i < kSide; ++i) std::memcpy(y + i * rows, &words[i], sizeof(Lanes));
+}
+
+template <typename Word>
+[[gnu::always_inline]] inline void transpose_edge(const Word* x, int64_t columns, Word* y, int64_t rows,
+                                                  int64_t height, int64_t width) {
+  for (int64_t j = 0; j < width; ++j) {
+    for (int64_t i = 0; i < height; ++i) y[j * rows + i] = x[i * columns + j];
+  }
+}
+
+template <typename Word>
+void transpose_words(const Word* x, Word* y, int64_t rows, int64_t columns) {
+  constexpr int64_t kHeight = kSide * kStacked<Word>;
+  simd::parallel((rows + kHeight - 1) / kHeight, simd::row_grain(kHeight * columns),
+                 [=](auto, int64_t begin, int64_t end) __attribute__((always_inline)) {
+                   for (int64_t row = begin * kHeight; row < std::min(rows, end * kHeight); row += kHeight) {
+                     const int64_t height = std::min(kHeight, rows - row);
+                     for (int64_t column = 0; column < columns; column += kSide) {
+                       const int64_t width = std::min(kSide, columns - column);
+                       const Word* from = x + row * columns + column;
+                       Word* to = y + column * rows + row;
+                       if (height == kHeight && width == kSide)
+                         transpose_block(from, columns, to, rows);
+                       else
+                         transpose_edge(from, columns, to, rows, height, width);
+                     }
+                   }
+                 });
+}
+
+}  // namespace
+
+void transpose(const ConstTensorView& x, const TensorView& y) {
+  const int64_t rows = x.shape()[0], columns = x.shape()[1];
+  check_shape("y", y, {columns, rows});
+  check_dtype("y", y, x.dtype());
+  const auto run = [&](auto word) {
+    using Word = decltype(word);
+    transpose_words(reinterpret_cast<const Word*>(x.raw()), reinterpret_cast<Word*>(y.raw()), rows, columns);
+  };
+  dtype_bytes(x.dtype()) == 4 ? run(uint32_t{}) : run(uint16_t{});
+}
+
+}  // namespace aleph::kernels
