@@ -20,7 +20,7 @@
 #include "aleph/base/error.h"
 #include "aleph/base/json.h"
 #include "aleph/base/parallel.h"
-#include "aleph/kernels/matmul/matmul.h"
+#include "aleph/kernels/ceilings.h"
 
 namespace aleph::bench {
 
@@ -104,40 +104,25 @@ std::pair<Timing, Timing> measure_in_turn(double seconds, const Body& body, cons
   return {timing_of(std::move(times)), timing_of(std::move(bounds))};
 }
 
-/// What this machine does at best with these threads: large matrix products, and copying beyond the caches.
+/// What this machine does at best with these threads.
 struct Ceilings {
   double fp32_operations = 0, bf16_operations = 0, bytes = 0;  ///< per second
 };
 
-inline double matmul_ceiling(DeviceContext& device, DType dtype, double seconds) {
-  constexpr int64_t kSize = 1536;
-  Tensor a(device.memory(), {kSize, kSize}, dtype, MemoryTag::kWorkspace);
-  Tensor c(device.memory(), {kSize, kSize}, dtype, MemoryTag::kWorkspace);
-  std::memset(a.view().raw(), 0, static_cast<size_t>(a.view().bytes()));
-  const Timing timing =
-      measure(seconds, [&] { kernels::matmul(device, {.a = a.view(), .b = a.view(), .c = c.view()}); });
-  return 2.0 * kSize * kSize * kSize / timing.median;
-}
-
-inline double copy_ceiling(double seconds) {
-  constexpr int64_t kBytes = int64_t{256} << 20;
-  std::vector<std::byte> from(kBytes), to(kBytes);
-  const Timing timing = measure(seconds, [&] {
-    parallel_for(kBytes, 4096, [&](int64_t begin, int64_t end) {
-      std::memcpy(to.data() + begin, from.data() + begin, static_cast<size_t>(end - begin));
-    });
-  });
-  return 2.0 * static_cast<double>(kBytes) / timing.median;
+/// Products of the shape that is the most work in a small GPT (1024 tokens, hidden 768), and STREAM's triad.
+inline Ceilings measure_ceilings(double seconds) {
+  DeviceContext device({});
+  const kernels::ProductSize size{.m = 1024, .n = 3072, .k = 768};
+  return {.fp32_operations = kernels::matmul_ceiling(device, DType::kF32, size, seconds),
+          .bf16_operations = kernels::matmul_ceiling(device, DType::kBF16, size, seconds),
+          .bytes = kernels::triad_ceiling(seconds)};
 }
 
 /// Runs cases, prints a line each, and writes them all as JSON at the end.
 class Bench {
  public:
   Bench(std::string name, Options options) : name_(std::move(name)), options_(std::move(options)) {
-    DeviceContext device({});
-    ceilings_ = {.fp32_operations = matmul_ceiling(device, DType::kF32, options_.seconds),
-                 .bf16_operations = matmul_ceiling(device, DType::kBF16, options_.seconds),
-                 .bytes = copy_ceiling(options_.seconds)};
+    ceilings_ = measure_ceilings(options_.seconds);
     fmt::print("{}, {} threads; ceilings: {:.0f} GFLOP/s fp32, {:.0f} GFLOP/s bf16, {:.1f} GB/s\n", name_,
                options_.threads, ceilings_.fp32_operations / 1e9, ceilings_.bf16_operations / 1e9,
                ceilings_.bytes / 1e9);

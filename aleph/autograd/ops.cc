@@ -248,13 +248,12 @@ Variable embedding(const OpContext& context, const EmbeddingInputs& inputs, Para
 
 namespace {
 
-/// Rows of logits computed at once, in pieces of equal size of at most 72 MiB of fp32: each piece passes over
-/// the gradient of the weight once. A function of the shape alone, so that sums are cut alike in every plan.
-int64_t rows_per_piece(int64_t tokens, int64_t vocabulary) {
-  constexpr int64_t kElements = int64_t{18} << 20;
-  const int64_t limit = std::clamp<int64_t>(kElements / vocabulary, 16, 1024);
+/// Rows of a [tokens, vocabulary] matrix in pieces of equal size of at most `bytes`. A function of the shape
+/// alone, so that sums are cut alike in every plan.
+int64_t rows_per_piece(int64_t tokens, int64_t row_bytes, int64_t bytes) {
+  const int64_t limit = std::max<int64_t>(16, bytes / row_bytes);
   const int64_t pieces = std::max<int64_t>(1, (tokens + limit - 1) / limit);
-  return (tokens + pieces - 1) / pieces;
+  return std::max<int64_t>(1, (tokens + pieces - 1) / pieces);
 }
 
 int64_t count_targets(DeviceContext& device, const ConstTensorView& targets) {
@@ -263,39 +262,64 @@ int64_t count_targets(DeviceContext& device, const ConstTensorView& targets) {
   return std::count_if(labels.begin(), labels.end(), [](int32_t label) { return label != -100; });
 }
 
-/// One piece of rows: logits, losses and, with dx, the gradients.
-struct PieceOfLogits {
+/// Rows of the input of the head, and what becomes of them.
+struct HeadRows {
   ConstTensorView x;        // [rows, hidden]
   ConstTensorView targets;  // [rows]
   TensorView losses;        // [rows]
   TensorView dx;            // [rows, hidden], empty: forward only
   float gradient_scale;
+
+  HeadRows slice(int64_t begin, int64_t count) const {
+    return {.x = x.slice(begin, count),
+            .targets = targets.slice(begin, count),
+            .losses = losses.slice(begin, count),
+            .dx = dx ? dx.slice(begin, count) : TensorView(),
+            .gradient_scale = gradient_scale};
+  }
 };
 
-void compute_piece(DeviceContext& device, const PieceOfLogits& piece, Parameter& weight, Parameter* bias) {
-  const Shape shape{piece.x.shape()[0], weight.shape[0]};
-  const bool backward = static_cast<bool>(piece.dx);
-  Tensor logits(device.memory(), shape, DType::kF32, MemoryTag::kWorkspace);
-  kernels::matmul(device, {.a = piece.x,
-                           .b = weight.value,
-                           .transpose_b = true,
-                           .c = logits.view(),
-                           .bias = value_or_none(bias)});
-  Tensor narrow;
-  if (backward && piece.x.dtype() != DType::kF32) {
-    narrow = Tensor(device.memory(), shape, piece.x.dtype(), MemoryTag::kWorkspace);
-  }
-  const TensorView dlogits = narrow ? narrow.view() : logits.view();
-  kernels::cross_entropy(device, {.logits = logits.view(),
-                                  .labels = piece.targets,
-                                  .losses = piece.losses,
-                                  .gradient = backward ? dlogits : TensorView(),
-                                  .gradient_scale = backward ? piece.gradient_scale : 0.0f});
-  if (!backward) return;
-  if (bias != nullptr) kernels::column_sum(device, {.x = dlogits, .sums = bias->gradient});
+/// Calls `body(begin, count)` on pieces of the rows.
+template <typename Body>
+void for_pieces(int64_t rows, int64_t row_bytes, int64_t bytes, const Body& body) {
+  const int64_t step = rows_per_piece(rows, row_bytes, bytes);
+  for (int64_t begin = 0; begin < rows; begin += step) body(begin, std::min(step, rows - begin));
+}
+
+/// Losses, and the gradient of the logits [rows, vocabulary] where it is wanted. fp32 logits are 32 MiB at a
+/// time, or stand where their gradient will.
+void score(DeviceContext& device, const HeadRows& rows, const Parameter& weight, const Parameter* bias,
+           const TensorView& dlogits) {
+  const int64_t vocabulary = weight.shape[0];
+  for_pieces(rows.x.shape()[0], 4 * vocabulary, int64_t{32} << 20, [&](int64_t begin, int64_t count) {
+    const HeadRows part = rows.slice(begin, count);
+    const TensorView gradient = dlogits ? dlogits.slice(begin, count) : TensorView();
+    Tensor own;
+    if (!gradient || gradient.dtype() != DType::kF32)
+      own = Tensor(device.memory(), {count, vocabulary}, DType::kF32, MemoryTag::kWorkspace);
+    const TensorView logits = own ? own.view() : gradient;
+    kernels::matmul(
+        device,
+        {.a = part.x, .b = weight.value, .transpose_b = true, .c = logits, .bias = value_or_none(bias)});
+    kernels::cross_entropy(device, {.logits = logits,
+                                    .labels = part.targets,
+                                    .losses = part.losses,
+                                    .gradient = gradient,
+                                    .gradient_scale = gradient ? rows.gradient_scale : 0.0f});
+  });
+}
+
+/// The whole of the head over some rows. Each call passes over the gradient of the weight once.
+void head_piece(DeviceContext& device, const HeadRows& rows, Parameter& weight, Parameter* bias) {
+  if (!rows.dx) return score(device, rows, weight, bias, {});
+  Tensor dlogits(device.memory(), {rows.x.shape()[0], weight.shape[0]}, rows.x.dtype(),
+                 MemoryTag::kWorkspace);
+  score(device, rows, weight, bias, dlogits.view());
+  if (bias != nullptr) kernels::column_sum(device, {.x = dlogits.view(), .sums = bias->gradient});
   kernels::matmul(
-      device, {.a = dlogits, .transpose_a = true, .b = piece.x, .c = weight.gradient, .accumulate = true});
-  kernels::matmul(device, {.a = dlogits, .b = weight.value, .c = piece.dx});
+      device,
+      {.a = dlogits.view(), .transpose_a = true, .b = rows.x, .c = weight.gradient, .accumulate = true});
+  kernels::matmul(device, {.a = dlogits.view(), .b = weight.value, .c = rows.dx});
 }
 
 }  // namespace
@@ -310,17 +334,15 @@ CrossEntropyResult linear_cross_entropy(const OpContext& context, const LinearCr
   Tensor losses(device.memory(), {tokens}, DType::kF32, MemoryTag::kWorkspace);
   Tensor dx;
   if (context.tape != nullptr) dx = activation_tensor(device, x.shape(), x.dtype());
-  const int64_t step = rows_per_piece(tokens, args.weight->shape[0]);
-  for (int64_t begin = 0; begin < tokens; begin += step) {
-    const int64_t count = std::min(step, tokens - begin);
-    compute_piece(device,
-                  {.x = rows.slice(begin, count),
-                   .targets = args.targets.reshape({tokens}).slice(begin, count),
-                   .losses = losses.view().slice(begin, count),
-                   .dx = dx ? dx.view().reshape({tokens, hidden}).slice(begin, count) : TensorView(),
-                   .gradient_scale = args.loss_scale / counted},
-                  *args.weight, args.bias);
-  }
+  const HeadRows all{.x = rows,
+                     .targets = args.targets.reshape({tokens}),
+                     .losses = losses.view(),
+                     .dx = dx ? dx.view().reshape({tokens, hidden}) : TensorView(),
+                     .gradient_scale = args.loss_scale / counted};
+  for_pieces(tokens, args.weight->shape[0] * dtype_bytes(x.dtype()), int64_t{128} << 20,
+             [&](int64_t begin, int64_t count) {
+               head_piece(device, all.slice(begin, count), *args.weight, args.bias);
+             });
   if (!device.meta()) {
     for (const float loss : losses.view().span<float>()) result.loss_sum += static_cast<double>(loss);
   }
