@@ -6,6 +6,7 @@
 // 0.
 
 #include "aleph/kernels/attention/attention_tiles.h"
+#include "aleph/kernels/simd/transpose_block.h"
 
 namespace aleph::kernels::attention {
 namespace {
@@ -108,12 +109,23 @@ void load_keys(const Problem& p, const Rows<const std::byte>& rows, int64_t batc
   }
 }
 
-/// y [columns][kLanes] = x [count][ldx] transposed and scaled; lanes from count on become 0.
-inline void transpose_lanes(const float* x, int64_t ldx, int64_t count, int64_t columns, float factor,
-                            float* y) {
-  for (int64_t d = 0; d < columns; ++d) {
-    for (int64_t l = 0; l < count; ++l) y[d * kLanes + l] = factor * x[l * ldx + d];
-    for (int64_t l = count; l < kLanes; ++l) y[d * kLanes + l] = 0.0f;
+/// y [16][ldy] = x [16][ldx] transposed.
+inline void transpose_block(const float* x, int64_t ldx, float* y, int64_t ldy) {
+  simd::Lanes rows[simd::kSide];
+  for (int64_t i = 0; i < simd::kSide; ++i) std::memcpy(&rows[i], x + i * ldx, sizeof(rows[i]));
+  simd::transpose_block(rows);
+  for (int64_t i = 0; i < simd::kSide; ++i) std::memcpy(y + i * ldy, &rows[i], sizeof(rows[i]));
+}
+
+/// y [columns][kLanes] = x [kLanes][padded(columns)] transposed and scaled.
+inline void transpose_lanes(const float* x, int64_t columns, float factor, float* y) {
+  float block[simd::kSide * kLanes];
+  for (int64_t d = 0; d < columns; d += simd::kSide) {
+    for (int64_t l = 0; l < kLanes; l += simd::kSide) {
+      transpose_block(x + l * padded(columns) + d, padded(columns), block + l, kLanes);
+    }
+    const int64_t count = std::min(simd::kSide, columns - d) * kLanes;
+    for (int64_t i = 0; i < count; ++i) y[d * kLanes + i] = factor * block[i];
   }
 }
 
@@ -156,12 +168,35 @@ struct Block {
       std::fill(row + (l < count ? p.head_dim : 0), row + width, 0.0f);
     }
   }
-  /// Rounds x [head_dim][kLanes], lane l times factors[l], to its rows.
+  /// Rounds x [padded(head_dim)][kLanes], lane l times factors[l], to its rows.
   template <typename T>
   void store(const Rows<std::byte>& rows, int64_t batch, const float* x, const float* factors) const {
-    for (int64_t l = 0; l < count; ++l) {
-      T* row = rows.template row<T>(batch, query(l), head(l));
-      for (int64_t d = 0; d < p.head_dim; ++d) simd::store(row + d, x[d * kLanes + l] * factors[l]);
+    for (int64_t l = 0; l < count; l += simd::kSide) {
+      for (int64_t d = 0; d < p.head_dim; d += simd::kSide) {
+        float block[simd::kSide * simd::kSide];
+        transpose_block(x + d * kLanes + l, kLanes, block, simd::kSide);
+        const int64_t elements = std::min(simd::kSide, p.head_dim - d);
+        for (int64_t i = 0; i < std::min(simd::kSide, count - l); ++i) {
+          T* row = rows.template row<T>(batch, query(l + i), head(l + i)) + d;
+          for (int64_t e = 0; e < elements; ++e)
+            simd::store(row + e, block[i * simd::kSide + e] * factors[l + i]);
+        }
+      }
+    }
+  }
+  /// Keys of a tile that the same vectors of lanes see: no lane before `lane` sees any of them.
+  struct Part {
+    int64_t first, count, lane;
+  };
+  /// Calls `body(part)` for the parts of keys [key, key + key_count) in order.
+  template <typename Body>
+  void for_each_part(int64_t key, int64_t key_count, const Body& body) const {
+    const auto lane_of = [&](int64_t j) { return lanes_begin(key + j) / kPad * kPad; };
+    for (int64_t first = 0; first < key_count;) {
+      int64_t end = std::min(key_count, first + kPad);
+      while (end < key_count && lane_of(end) == 0) ++end;
+      body(Part{first, end - first, lane_of(first)});
+      first = end;
     }
   }
   int64_t statistic(int64_t batch, int64_t lane) const {
@@ -252,27 +287,39 @@ struct OnlineSoftmax {
     std::fill(sums, sums + kLanes, 0.0f);
   }
 
-  /// scores [count, kLanes] become exp2(score - maximum); `rescale` is what earlier results shrink by.
-  void step(int64_t count, float* scores) {
+  /// scores [count, kLanes] of the keys from `key` on become exp2(score - maximum); `rescale` is what earlier
+  /// results shrink by.
+  void step(const Block& block, int64_t key, int64_t count, float* scores) {
+    alignas(64) float before[kLanes];
+    std::copy(maxima, maxima + kLanes, before);
+    block.for_each_part(key, count, [&](const Block::Part& part) { raise(part, scores); });
     for (int64_t l = 0; l < kLanes; l += V::kWidth) {
-      const auto before = V::load(maxima + l);
-      auto top0 = before, top1 = before;
-      int64_t j = 0;
-      for (; j + 2 <= count; j += 2) {
-        top0 = V::max(top0, V::load(scores + j * kLanes + l));
-        top1 = V::max(top1, V::load(scores + (j + 1) * kLanes + l));
-      }
-      if (j < count) top0 = V::max(top0, V::load(scores + j * kLanes + l));
-      const auto top = V::max(top0, top1);
-      const auto shrink = V::exp2(V::sub(before, top));
-      V::store(maxima + l, top);
+      const auto shrink = V::exp2(V::sub(V::load(before + l), V::load(maxima + l)));
       V::store(rescale + l, shrink);
       V::store(sums + l, V::mul(V::load(sums + l), shrink));
     }
-    for (int64_t j = 0; j < count; ++j) {
+    block.for_each_part(key, count, [&](const Block::Part& part) { weigh(part, scores); });
+  }
+
+ private:
+  void raise(const Block::Part& part, const float* scores) {
+    for (int64_t l = part.lane; l < kLanes; l += V::kWidth) {
+      const float* column = scores + part.first * kLanes + l;
+      auto top0 = V::load(maxima + l), top1 = top0;
+      int64_t j = 0;
+      for (; j + 2 <= part.count; j += 2) {
+        top0 = V::max(top0, V::load(column + j * kLanes));
+        top1 = V::max(top1, V::load(column + (j + 1) * kLanes));
+      }
+      if (j < part.count) top0 = V::max(top0, V::load(column + j * kLanes));
+      V::store(maxima + l, V::max(top0, top1));
+    }
+  }
+  void weigh(const Block::Part& part, float* scores) {
+    for (int64_t j = part.first; j < part.first + part.count; ++j) {
       float* row = scores + j * kLanes;
 #pragma GCC unroll 4
-      for (int64_t l = 0; l < kLanes; l += V::kWidth) {
+      for (int64_t l = part.lane; l < kLanes; l += V::kWidth) {
         const auto weight = V::exp2(V::sub(V::load(row + l), V::load(maxima + l)));
         V::store(row + l, weight);
         V::store(sums + l, V::add(V::load(sums + l), weight));
@@ -318,30 +365,36 @@ void forward_block(const Problem& p, int64_t batch, int64_t kv_head, int64_t ind
   Scratch scratch(memory);
   const int64_t width = padded(p.head_dim);
   float* query = scratch.floats(kLanes * p.head_dim);
-  float* result = scratch.floats(kLanes * p.head_dim);
+  float* result = scratch.floats(kLanes * width);
   float* scores = scratch.floats(kLanes * kKeyTile);
   float* keys = scratch.floats(std::max(kKeyTile, kLanes) * width);
   float* values = scratch.floats(kKeyTile * p.head_dim);
   uint64_t* keep = scratch.words(kKeyTile);
 
   block.template load<V, T>(p.q, batch, keys);
-  transpose_lanes(keys, width, kLanes, p.head_dim, p.scale * kLog2E, query);
-  std::fill(result, result + kLanes * p.head_dim, 0.0f);
+  transpose_lanes(keys, p.head_dim, p.scale * kLog2E, query);
+  std::fill(result, result + kLanes * width, 0.0f);
   OnlineSoftmax<V> softmax;
   for_each_tile(block, [&](int64_t key, int64_t count) {
     load_keys<V, T>(p, p.k, batch, kv_head, key, count, keys);
     load_keys<V, T>(p, p.v, batch, kv_head, key, count, values);
-    product<V, Layout::kRows, Into::kAssign>(count, kLanes, p.head_dim, keys, p.head_dim, query, kLanes,
-                                             scores, kLanes);
+    block.for_each_part(key, count, [&](const Block::Part& part) {
+      product<V, Layout::kRows, Into::kAssign>(part.count, kLanes - part.lane, p.head_dim,
+                                               keys + part.first * p.head_dim, p.head_dim, query + part.lane,
+                                               kLanes, scores + part.first * kLanes + part.lane, kLanes);
+    });
     block.mask(key, count, scores);
-    softmax.step(count, scores);
+    softmax.step(block, key, count, scores);
     if (p.threshold > 0) {
       draw(block, batch, key, count, keep);
       drop<V>(count, keep, p.keep_scale, scores);
     }
     scale_lanes<V>(p.head_dim, softmax.rescale, result);
-    product<V, Layout::kColumns, Into::kAdd>(p.head_dim, kLanes, count, values, p.head_dim, scores, kLanes,
-                                             result, kLanes);
+    block.for_each_part(key, count, [&](const Block::Part& part) {
+      product<V, Layout::kColumns, Into::kAdd>(
+          p.head_dim, kLanes - part.lane, part.count, values + part.first * p.head_dim, p.head_dim,
+          scores + part.first * kLanes + part.lane, kLanes, result + part.lane, kLanes);
+    });
   });
   float inverse[kLanes];
   for (int64_t l = 0; l < kLanes; ++l) inverse[l] = 1.0f / softmax.sums[l];
@@ -374,8 +427,8 @@ struct BackwardBlock {
       log_sums[l] = l < block.count ? p.given_log_sums[block.statistic(batch, l)] * kLog2E : 0.0f;
     }
     block.template load<V, T>(p.q, batch, query);
-    transpose_lanes(query, width, kLanes, p.head_dim, p.scale * kLog2E, query_lanes);
-    transpose_lanes(dout, width, kLanes, p.head_dim, 1.0f, dout_lanes);
+    transpose_lanes(query, p.head_dim, p.scale * kLog2E, query_lanes);
+    transpose_lanes(dout, p.head_dim, 1.0f, dout_lanes);
   }
 
   float *query, *dout;              // [kLanes, padded(head_dim)]
@@ -393,7 +446,7 @@ struct BackwardTile {
     queries.dout = scratch.floats(kLanes * width);
     queries.query_lanes = scratch.floats(kLanes * p.head_dim);
     queries.dout_lanes = scratch.floats(kLanes * p.head_dim);
-    dquery = scratch.floats(kLanes * p.head_dim);
+    dquery = scratch.floats(kLanes * width);
     keys = scratch.floats(kKeyTile * p.head_dim);
     values = scratch.floats(kKeyTile * p.head_dim);
     weights = scratch.floats(kKeyTile * kLanes);
@@ -410,39 +463,68 @@ struct BackwardTile {
   /// weights and dscores of keys [key, key + count), which stand at row `offset` of keys and values.
   void scores(const Block& block, int64_t batch, int64_t key, int64_t count, int64_t offset) {
     const Problem& p = block.p;
-    product<V, Layout::kRows, Into::kAssign>(count, kLanes, p.head_dim, keys + offset * p.head_dim,
-                                             p.head_dim, queries.query_lanes, kLanes, weights, kLanes);
-    product<V, Layout::kRows, Into::kAssign>(count, kLanes, p.head_dim, values + offset * p.head_dim,
-                                             p.head_dim, queries.dout_lanes, kLanes, dscores, kLanes);
+    block.for_each_part(key, count, [&](const Block::Part& part) {
+      multiply(part, p.head_dim, keys + offset * p.head_dim, queries.query_lanes, weights);
+      multiply(part, p.head_dim, values + offset * p.head_dim, queries.dout_lanes, dscores);
+    });
     block.mask(key, count, weights);
     if (p.threshold > 0) {
       draw(block, batch, key, count, keep);
       drop<V>(count, keep, p.keep_scale, dscores);
     }
-    for (int64_t j = 0; j < count; ++j) {
+    block.for_each_part(key, count, [&](const Block::Part& part) { weigh(part); });
+    if (p.threshold > 0) drop<V>(count, keep, p.keep_scale, weights);
+  }
+
+  /// dquery gets what keys [key, key + count) give it.
+  void add_to_queries(const Block& block, int64_t key, int64_t count) {
+    const int64_t head_dim = block.p.head_dim;
+    block.for_each_part(key, count, [&](const Block::Part& part) {
+      product<V, Layout::kColumns, Into::kAdd>(
+          head_dim, kLanes - part.lane, part.count, keys + part.first * head_dim, head_dim,
+          dscores + part.first * kLanes + part.lane, kLanes, dquery + part.lane, kLanes);
+    });
+  }
+
+  /// dk and dv, at the row of `key`, get what the block of queries gives them.
+  void add_to_keys(const Block& block, int64_t key, int64_t count, float* dk, float* dv) {
+    const int64_t width = padded(block.p.head_dim);
+    block.for_each_part(key, count, [&](const Block::Part& part) {
+      const int64_t lanes = std::max<int64_t>(0, block.count - part.lane);
+      const int64_t at = part.first * kLanes + part.lane;
+      product<V, Layout::kRows, Into::kAdd>(part.count, width, lanes, weights + at, kLanes,
+                                            queries.dout + part.lane * width, width, dv + part.first * width,
+                                            width);
+      product<V, Layout::kRows, Into::kAdd>(part.count, width, lanes, dscores + at, kLanes,
+                                            queries.query + part.lane * width, width, dk + part.first * width,
+                                            width);
+    });
+  }
+
+  BackwardBlock<V> queries;
+  float *dquery, *keys, *values, *weights, *dscores;
+  uint64_t* keep;
+
+ private:
+  /// result [kKeyTile, kLanes] = rows [keys, head_dim] lanes [head_dim, kLanes], of one part.
+  static void multiply(const Block::Part& part, int64_t head_dim, const float* rows, const float* lanes,
+                       float* result) {
+    product<V, Layout::kRows, Into::kAssign>(part.count, kLanes - part.lane, head_dim,
+                                             rows + part.first * head_dim, head_dim, lanes + part.lane,
+                                             kLanes, result + part.first * kLanes + part.lane, kLanes);
+  }
+
+  void weigh(const Block::Part& part) {
+    for (int64_t j = part.first; j < part.first + part.count; ++j) {
 #pragma GCC unroll 4
-      for (int64_t l = 0; l < kLanes; l += V::kWidth) {
+      for (int64_t l = part.lane; l < kLanes; l += V::kWidth) {
         float *weight = weights + j * kLanes + l, *dscore = dscores + j * kLanes + l;
         const auto w = V::exp2(V::sub(V::load(weight), V::load(queries.log_sums + l)));
         V::store(weight, w);
         V::store(dscore, V::mul(w, V::sub(V::load(dscore), V::load(queries.deltas + l))));
       }
     }
-    if (p.threshold > 0) drop<V>(count, keep, p.keep_scale, weights);
   }
-
-  /// dk and dv, at their first row, get what the block of queries gives them.
-  void add_to_keys(const Block& block, int64_t count, float* dk, float* dv) {
-    const int64_t width = padded(block.p.head_dim);
-    product<V, Layout::kRows, Into::kAdd>(count, width, block.count, weights, kLanes, queries.dout, width, dv,
-                                          width);
-    product<V, Layout::kRows, Into::kAdd>(count, width, block.count, dscores, kLanes, queries.query, width,
-                                          dk, width);
-  }
-
-  BackwardBlock<V> queries;
-  float *dquery, *keys, *values, *weights, *dscores;
-  uint64_t* keep;
 };
 
 template <typename V, typename T>
@@ -452,13 +534,12 @@ void backward_block(const Problem& p, int64_t batch, int64_t kv_head, int64_t in
   const int64_t width = padded(p.head_dim);
   BackwardTile<V> tile(p, memory);
   tile.queries.template load<T>(block, batch);
-  std::fill(tile.dquery, tile.dquery + kLanes * p.head_dim, 0.0f);
+  std::fill(tile.dquery, tile.dquery + kLanes * width, 0.0f);
   for_each_tile(block, [&](int64_t key, int64_t count) {
     tile.template load<T>(p, batch, kv_head, key, count);
     tile.scores(block, batch, key, count, 0);
-    product<V, Layout::kColumns, Into::kAdd>(p.head_dim, kLanes, count, tile.keys, p.head_dim, tile.dscores,
-                                             kLanes, tile.dquery, kLanes);
-    if (dk != nullptr) tile.add_to_keys(block, count, dk + key * width, dv + key * width);
+    tile.add_to_queries(block, key, count);
+    if (dk != nullptr) tile.add_to_keys(block, key, count, dk + key * width, dv + key * width);
   });
   float scales[kLanes];
   std::fill(scales, scales + kLanes, p.scale);
@@ -493,7 +574,7 @@ void backward_tile(const Problem& p, int64_t batch, int64_t kv_head, int64_t ind
     if (count <= 0) continue;
     tile.queries.template load<T>(block, batch);
     tile.scores(block, batch, key, count, key - begin);
-    tile.add_to_keys(block, count, dk + (key - begin) * width, dv + (key - begin) * width);
+    tile.add_to_keys(block, key, count, dk + (key - begin) * width, dv + (key - begin) * width);
   }
   store_sums<V, T>(p, p.dk, batch, kv_head, begin, end - begin, dk, p.scale);
   store_sums<V, T>(p, p.dv, batch, kv_head, begin, end - begin, dv, 1.0f);

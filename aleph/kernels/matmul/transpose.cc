@@ -5,41 +5,13 @@
 
 #include "aleph/kernels/checks.h"
 #include "aleph/kernels/simd/simd.h"
+#include "aleph/kernels/simd/transpose_block.h"
 
 namespace aleph::kernels {
 namespace {
 
-constexpr int64_t kSide = 16;
-using Lanes = uint32_t __attribute__((vector_size(64)));
-
-/// Lane l of low stays, or comes from high, by bit kDistance of l: one stage of Eklundh's transposition
-/// (1972).
-template <int kDistance>
-[[gnu::always_inline]] inline void exchange(Lanes& low, Lanes& high) {
-  Lanes first, second;
-  for (uint32_t l = 0; l < kSide; ++l) {
-    first[l] = (l & kDistance) == 0 ? l : kSide + l - kDistance;
-    second[l] = (l & kDistance) == 0 ? l + kDistance : kSide + l;
-  }
-  const Lanes a = low, b = high;
-  low = __builtin_shuffle(a, b, first);
-  high = __builtin_shuffle(a, b, second);
-}
-
-template <int kDistance>
-[[gnu::always_inline]] inline void exchange_all(Lanes (&rows)[kSide]) {
-#pragma GCC unroll 16
-  for (int i = 0; i < kSide; ++i) {
-    if ((i & kDistance) == 0) exchange<kDistance>(rows[i], rows[i + kDistance]);
-  }
-}
-
-[[gnu::always_inline]] inline void transpose_lanes(Lanes (&rows)[kSide]) {
-  exchange_all<1>(rows);
-  exchange_all<2>(rows);
-  exchange_all<4>(rows);
-  exchange_all<8>(rows);
-}
+using simd::kSide;
+using simd::Lanes;
 
 /// What one word of a block holds: one element, or two of one column.
 template <typename Word>
@@ -59,7 +31,7 @@ template <typename Word>
   Lanes words[kSide];
 #pragma GCC unroll 16
   for (int64_t i = 0; i < kSide; ++i) load_words(x + i * kStacked<Word> * columns, columns, words[i]);
-  transpose_lanes(words);
+  simd::transpose_block(words);
 #pragma GCC unroll 16
   for (int64_t i = 0; i < kSide; ++i) std::memcpy(y + i * rows, &words[i], sizeof(Lanes));
 }

@@ -68,8 +68,8 @@ void forward(const Forward<T>& job, int64_t rows) {
 template <typename T>
 struct Backward {
   const T* x;
-  const T* weight;
-  const float* mean;  // null for RMS norm
+  const float* weight;  // widened
+  const float* mean;    // null for RMS norm
   const float* rstd;
   const T* dy;
   T* dx;
@@ -78,8 +78,8 @@ struct Backward {
   int64_t rows, n;
 };
 
-/// dx of one row; adds the row into dweight and dbias of its slot.
-template <Norm kNorm, typename Isa, typename T>
+/// dx of one row; adds the row into dweight and, with kBias, dbias of its slot.
+template <Norm kNorm, bool kBias, typename Isa, typename T>
 [[gnu::always_inline]] inline void backward_row(const Backward<T>& job, int64_t row, float* dweight,
                                                 float* dbias) {
   const T *x = job.x + row * job.n, *dy = job.dy + row * job.n;
@@ -88,21 +88,18 @@ template <Norm kNorm, typename Isa, typename T>
   float sum = 0, product = 0;
 #pragma omp simd reduction(+ : sum, product)
   for (int64_t j = 0; j < job.n; ++j) {
-    const float upstream = simd::load(dy + j), g = upstream * simd::load(job.weight + j);
+    const float upstream = simd::load(dy + j), g = upstream * job.weight[j];
     const float normal = (simd::load(x + j) - mean) * rstd;
     dweight[j] = Isa::multiply_add(upstream, normal, dweight[j]);
+    if constexpr (kBias) dbias[j] += upstream;
     sum += g;
     product += g * normal;
-  }
-  if (dbias != nullptr) {
-#pragma omp simd
-    for (int64_t j = 0; j < job.n; ++j) dbias[j] += simd::load(dy + j);
   }
   const float mean_g = kNorm == Norm::kLayer ? sum / static_cast<float>(job.n) : 0.0f;
   const float mean_gx = product / static_cast<float>(job.n);
 #pragma omp simd
   for (int64_t j = 0; j < job.n; ++j) {
-    const float g = simd::load(dy + j) * simd::load(job.weight + j);
+    const float g = simd::load(dy + j) * job.weight[j];
     const float normal = (simd::load(x + j) - mean) * rstd;
     simd::store(dx + j, rstd * Isa::multiply_add(-normal, mean_gx, g - mean_g));
   }
@@ -111,8 +108,16 @@ template <Norm kNorm, typename Isa, typename T>
 /// Rows are dealt to slots by their number alone, and slots are added in order: threads do not matter.
 int64_t slots_of(int64_t rows) { return std::clamp<int64_t>(rows / 16, 1, 64); }
 
+/// Slots, and the weight in fp32 behind them.
 int64_t slot_bytes(int64_t rows, int64_t n, bool bias) {
-  return slots_of(rows) * n * (bias ? 2 : 1) * static_cast<int64_t>(sizeof(float));
+  return (slots_of(rows) * (bias ? 2 : 1) + 1) * n * static_cast<int64_t>(sizeof(float));
+}
+
+/// The weight [n] as fp32 at `wide`.
+template <typename T>
+const float* widened(const T* weight, int64_t n, float* wide) {
+  for (int64_t j = 0; j < n; ++j) wide[j] = simd::load(weight + j);
+  return wide;
 }
 
 template <Norm kNorm, typename T>
@@ -123,10 +128,12 @@ void backward(const Backward<T>& job, float* slots) {
       [&](auto isa, int64_t begin, int64_t end) __attribute__((always_inline)) {
         for (int64_t slot = begin; slot < end; ++slot) {
           float* dweight = slots + slot * width;
-          float* dbias = job.dbias != nullptr ? dweight + job.n : nullptr;
           std::fill(dweight, dweight + width, 0.0f);
           for (int64_t row = job.rows * slot / count; row < job.rows * (slot + 1) / count; ++row) {
-            backward_row<kNorm, decltype(isa)>(job, row, dweight, dbias);
+            if (job.dbias != nullptr)
+              backward_row<kNorm, true, decltype(isa)>(job, row, dweight, dweight + job.n);
+            else
+              backward_row<kNorm, false, decltype(isa)>(job, row, dweight, nullptr);
           }
         }
       });
@@ -197,8 +204,9 @@ void layer_norm_backward(DeviceContext& device, const LayerNormBackwardArgs& arg
   const KernelTimer timer(device.profile(), KernelKind::kNorm, 0, bytes_of(args.x, args.dy, args.dx));
   dispatch_float(args.x.dtype(), [&](auto element) {
     using T = decltype(element);
+    float* wide = reinterpret_cast<float*>(slots.data() + slots.bytes()) - n;
     const Backward<T> job{args.x.data<T>(),
-                          args.weight.data<T>(),
+                          widened(args.weight.data<T>(), n, wide),
                           args.mean.data<float>(),
                           args.rstd.data<float>(),
                           args.dy.data<T>(),
@@ -232,8 +240,9 @@ void rms_norm_backward(DeviceContext& device, const RmsNormBackwardArgs& args) {
   const KernelTimer timer(device.profile(), KernelKind::kNorm, 0, bytes_of(args.x, args.dy, args.dx));
   dispatch_float(args.x.dtype(), [&](auto element) {
     using T = decltype(element);
+    float* wide = reinterpret_cast<float*>(slots.data() + slots.bytes()) - n;
     const Backward<T> job{args.x.data<T>(),
-                          args.weight.data<T>(),
+                          widened(args.weight.data<T>(), n, wide),
                           nullptr,
                           args.rstd.data<float>(),
                           args.dy.data<T>(),
