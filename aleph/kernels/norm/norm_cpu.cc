@@ -25,34 +25,34 @@ struct Forward {
 
 template <Norm kNorm, typename Isa, typename T>
 [[gnu::always_inline]] inline void normalize_row(const Forward<T>& job, int64_t row) {
-  const T* x = job.x + row * job.n;
-  T* y = job.y + row * job.n;
-  const auto n = static_cast<float>(job.n);
+  const int64_t n = job.n;
+  const T *x = job.x + row * n, *weight = job.weight, *bias = job.bias;
+  T* y = job.y + row * n;
   float mean = 0, square = 0;
   if constexpr (kNorm == Norm::kLayer) {
     float sum = 0;
 #pragma omp simd reduction(+ : sum)
-    for (int64_t j = 0; j < job.n; ++j) sum += simd::load(x + j);
-    mean = sum / n;
+    for (int64_t j = 0; j < n; ++j) sum += simd::load(x + j);
+    mean = sum / static_cast<float>(n);
     job.mean[row] = mean;
   }
 #pragma omp simd reduction(+ : square)
-  for (int64_t j = 0; j < job.n; ++j) {
+  for (int64_t j = 0; j < n; ++j) {
     const float centered = simd::load(x + j) - mean;
     square += centered * centered;
   }
-  const float rstd = 1.0f / std::sqrt(square / n + job.epsilon);
+  const float rstd = 1.0f / std::sqrt(square / static_cast<float>(n) + job.epsilon);
   job.rstd[row] = rstd;
-  if (job.bias != nullptr) {
+  if (bias != nullptr) {
 #pragma omp simd
-    for (int64_t j = 0; j < job.n; ++j) {
+    for (int64_t j = 0; j < n; ++j) {
       const float normal = (simd::load(x + j) - mean) * rstd;
-      simd::store(y + j, Isa::multiply_add(normal, simd::load(job.weight + j), simd::load(job.bias + j)));
+      simd::store(y + j, Isa::multiply_add(normal, simd::load(weight + j), simd::load(bias + j)));
     }
   } else {
 #pragma omp simd
-    for (int64_t j = 0; j < job.n; ++j) {
-      simd::store(y + j, (simd::load(x + j) - mean) * rstd * simd::load(job.weight + j));
+    for (int64_t j = 0; j < n; ++j) {
+      simd::store(y + j, (simd::load(x + j) - mean) * rstd * simd::load(weight + j));
     }
   }
 }
@@ -82,24 +82,26 @@ struct Backward {
 template <Norm kNorm, bool kBias, typename Isa, typename T>
 [[gnu::always_inline]] inline void backward_row(const Backward<T>& job, int64_t row, float* dweight,
                                                 float* dbias) {
-  const T *x = job.x + row * job.n, *dy = job.dy + row * job.n;
-  T* dx = job.dx + row * job.n;
+  const int64_t n = job.n;
+  const T *x = job.x + row * n, *dy = job.dy + row * n;
+  T* dx = job.dx + row * n;
   const float mean = kNorm == Norm::kLayer ? job.mean[row] : 0.0f, rstd = job.rstd[row];
+  const float* weight = job.weight;
   float sum = 0, product = 0;
 #pragma omp simd reduction(+ : sum, product)
-  for (int64_t j = 0; j < job.n; ++j) {
-    const float upstream = simd::load(dy + j), g = upstream * job.weight[j];
+  for (int64_t j = 0; j < n; ++j) {
+    const float upstream = simd::load(dy + j), g = upstream * weight[j];
     const float normal = (simd::load(x + j) - mean) * rstd;
     dweight[j] = Isa::multiply_add(upstream, normal, dweight[j]);
     if constexpr (kBias) dbias[j] += upstream;
     sum += g;
     product += g * normal;
   }
-  const float mean_g = kNorm == Norm::kLayer ? sum / static_cast<float>(job.n) : 0.0f;
-  const float mean_gx = product / static_cast<float>(job.n);
+  const float mean_g = kNorm == Norm::kLayer ? sum / static_cast<float>(n) : 0.0f;
+  const float mean_gx = product / static_cast<float>(n);
 #pragma omp simd
-  for (int64_t j = 0; j < job.n; ++j) {
-    const float g = simd::load(dy + j) * job.weight[j];
+  for (int64_t j = 0; j < n; ++j) {
+    const float g = simd::load(dy + j) * weight[j];
     const float normal = (simd::load(x + j) - mean) * rstd;
     simd::store(dx + j, rstd * Isa::multiply_add(-normal, mean_gx, g - mean_g));
   }
