@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 
 namespace aleph::kernels::simd {
 
@@ -10,23 +11,19 @@ using Lanes = uint32_t __attribute__((vector_size(64)));
 
 /// Lane l of low stays, or comes from high, by bit kDistance of l: one stage of Eklundh's transposition
 /// (1972).
-template <int kDistance>
-[[gnu::always_inline]] inline void exchange(Lanes& low, Lanes& high) {
-  Lanes first, second;
-  for (uint32_t l = 0; l < kSide; ++l) {
-    first[l] = (l & kDistance) == 0 ? l : kSide + l - kDistance;
-    second[l] = (l & kDistance) == 0 ? l + kDistance : kSide + l;
-  }
+template <int kDistance, int64_t... l>
+[[gnu::always_inline]] inline void exchange(Lanes& low, Lanes& high, std::integer_sequence<int64_t, l...>) {
   const Lanes a = low, b = high;
-  low = __builtin_shuffle(a, b, first);
-  high = __builtin_shuffle(a, b, second);
+  low = __builtin_shufflevector(a, b, ((l & kDistance) == 0 ? l : kSide + l - kDistance)...);
+  high = __builtin_shufflevector(a, b, ((l & kDistance) == 0 ? l + kDistance : kSide + l)...);
 }
 
 template <int kDistance>
 [[gnu::always_inline]] inline void exchange_all(Lanes (&rows)[kSide]) {
 #pragma GCC unroll 16
   for (int i = 0; i < kSide; ++i) {
-    if ((i & kDistance) == 0) exchange<kDistance>(rows[i], rows[i + kDistance]);
+    if ((i & kDistance) == 0)
+      exchange<kDistance>(rows[i], rows[i + kDistance], std::make_integer_sequence<int64_t, kSide>());
   }
 }
 
