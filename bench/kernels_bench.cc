@@ -203,10 +203,10 @@ void bench_flat(bench::Bench& bench, DeviceContext& device) {
   bench.run("convert fp32 to fp16 16M", {0, 6 * kElements}, [&] { convert(device, b.view(), half2.view()); });
   bench.run("convert fp16 to fp32 16M", {0, 6 * kElements}, [&] { convert(device, half2.view(), c.view()); });
   bench.run("transpose fp32 4096x4096", {0, 8 * kElements}, [&] {
-    transpose(b.view().reshape({4096, 4096}), c.view().reshape({4096, 4096}));
+    transpose(b.view().reshape({4096, 4096}), 0, c.view().reshape({4096, 4096}));
   });
   bench.run("transpose bf16 4096x4096", {0, 4 * kElements}, [&] {
-    transpose(half.view().reshape({4096, 4096}), half3.view().reshape({4096, 4096}));
+    transpose(half.view().reshape({4096, 4096}), 0, half3.view().reshape({4096, 4096}));
   });
   bench.run("zero 64 MiB", {0, 4 * kElements}, [&] { zero(device, c.view()); });
   bench.run("add fp32 16M", {0, 12 * kElements}, [&] { add(device, b.view(), c.view(), d.view()); });

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <optional>
 
 #include "aleph/kernels/checks.h"
 #include "aleph/kernels/elementwise/elementwise.h"
@@ -41,41 +42,72 @@ void empty_sum(DeviceContext& device, const MatmulArgs& args) {
   }
 }
 
-/// b in panels where the product is large enough to pay for it. Row-major operands that are wanted column by
-/// column, as in y = x W^T, the library reorders as fast itself.
-Tensor panels_of(DeviceContext& device, const MatmulArgs& args, int64_t m, int64_t n, int64_t k) {
-  constexpr int64_t kRows = 64;
-  if (args.transpose_b || m < kRows || !library_has_panels()) return {};
-  return Tensor(device.memory(), panels_shape(n, k, args.b.dtype()), args.b.dtype(), MemoryTag::kWorkspace);
+/// The product as the operands stand.
+void multiply_plain(DeviceContext& device, const MatmulArgs& args, ProductKey key) {
+  key.transpose_a = args.transpose_a;
+  key.layout = args.transpose_b ? WeightLayout::kColumns : WeightLayout::kRows;
+  const auto product = find_product(key);
+  const Buffer scratch = device.memory().allocate(product->scratch_bytes(), MemoryTag::kWorkspace);
+  if (device.meta()) return;
+  const KernelTimer timer(device.profile(), KernelKind::kMatmul, product_operations(key.m, key.n, key.k),
+                          bytes_of(args.a, args.b, args.c));
+  product->run(args.a.raw(), args.b.raw(), args.bias.raw(), args.c.raw(), scratch.data());
+}
+
+/// Largest copies of operands: of b whole, of a part by part.
+constexpr int64_t kPanelBytes = int64_t{80} << 20, kTurnedBytes = int64_t{16} << 20;
+
+/// Rows [row, row + m) of c; b stands in panels.
+void multiply_rows(DeviceContext& device, const MatmulArgs& args, const ProductKey& key, int64_t row,
+                   const ConstTensorView& panels) {
+  Tensor turned;
+  if (args.transpose_a)
+    turned = Tensor(device.memory(), {key.m, key.k}, args.a.dtype(), MemoryTag::kWorkspace);
+  const auto product = find_product(key);
+  const Buffer scratch = device.memory().allocate(product->scratch_bytes(), MemoryTag::kWorkspace);
+  if (device.meta()) return;
+  if (turned) transpose(args.a.reshape({key.k, rows_of("c", args.c)}), row, turned.view());
+  const std::byte* a = turned ? turned.view().raw() : args.a.raw();
+  product->run(a, panels.raw(), args.bias.raw(), args.c.raw() + row * key.n * dtype_bytes(args.c.dtype()),
+               scratch.data());
+}
+
+/// Through copies of b in panels and of a turned over: what the library would reorder itself, slower.
+void multiply_reordered(DeviceContext& device, const MatmulArgs& args, ProductKey key) {
+  const int64_t m = key.m, turned_row = kPanel * key.k * dtype_bytes(key.input);
+  const int64_t rows = args.transpose_a ? std::max<int64_t>(1, kTurnedBytes / turned_row) * kPanel : m;
+  std::optional<KernelTimer> timer;
+  if (!device.meta()) {
+    timer.emplace(device.profile(), KernelKind::kMatmul, product_operations(m, key.n, key.k),
+                  bytes_of(args.a, args.b, args.c));
+  }
+  Tensor panels(device.memory(), panels_shape(key.n, key.k, key.input), key.input, MemoryTag::kWorkspace);
+  if (!device.meta()) pack_panels(args.b.reshape({key.k, key.n}), panels.view());
+  key.layout = WeightLayout::kPanels;
+  for (int64_t row = 0; row < m; row += rows) {
+    key.m = std::min(rows, m - row);
+    multiply_rows(device, args, key, row, panels.view());
+  }
+}
+
+/// Row-major operands that are wanted column by column, as in y = x W^T, the library reorders as fast itself.
+/// Few rows do not pay for copies.
+bool pays_to_reorder(const MatmulArgs& args, const ProductKey& key) {
+  constexpr int64_t kManyRows = 64;
+  const int64_t bytes = panels_shape(key.n, key.k, key.input).elements() * dtype_bytes(key.input);
+  return !args.transpose_b && key.m >= kManyRows && bytes <= kPanelBytes && library_has_panels();
 }
 
 void multiply(DeviceContext& device, const MatmulArgs& args) {
-  const int64_t m = rows_of("c", args.c), n = columns_of("c", args.c), k = inner_size(args);
-  Tensor panels = panels_of(device, args, m, n, k);
-  Tensor rows = panels && args.transpose_a
-                    ? Tensor(device.memory(), {m, k}, args.a.dtype(), MemoryTag::kWorkspace)
-                    : Tensor();
-  const WeightLayout layout = panels             ? WeightLayout::kPanels
-                              : args.transpose_b ? WeightLayout::kColumns
-                                                 : WeightLayout::kRows;
-  const auto product = find_product({.m = m,
-                                     .n = n,
-                                     .k = k,
-                                     .transpose_a = args.transpose_a && !rows,
-                                     .layout = layout,
-                                     .input = args.a.dtype(),
-                                     .output = args.c.dtype(),
-                                     .bias = static_cast<bool>(args.bias),
-                                     .accumulate = args.accumulate,
-                                     .threads = num_threads()});
-  const Buffer scratch = device.memory().allocate(product->scratch_bytes(), MemoryTag::kWorkspace);
-  if (device.meta()) return;
-  const KernelTimer timer(device.profile(), KernelKind::kMatmul, product_operations(m, n, k),
-                          bytes_of(args.a, args.b, args.c));
-  if (panels) pack_panels(args.b.reshape({k, n}), panels.view());
-  if (rows) transpose(args.a.reshape({k, m}), rows.view());
-  const ConstTensorView a = rows ? rows.view() : args.a, b = panels ? panels.view() : args.b;
-  product->run(a.raw(), b.raw(), args.bias.raw(), args.c.raw(), scratch.data());
+  const ProductKey key{.m = rows_of("c", args.c),
+                       .n = columns_of("c", args.c),
+                       .k = inner_size(args),
+                       .input = args.a.dtype(),
+                       .output = args.c.dtype(),
+                       .bias = static_cast<bool>(args.bias),
+                       .accumulate = args.accumulate,
+                       .threads = num_threads()};
+  pays_to_reorder(args, key) ? multiply_reordered(device, args, key) : multiply_plain(device, args, key);
 }
 
 Tensor widen(DeviceContext& device, const ConstTensorView& x) {

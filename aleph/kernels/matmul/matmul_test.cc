@@ -42,6 +42,29 @@ INSTANTIATE_TEST_SUITE_P(Levels, MatmulTest, ::testing::ValuesIn(testing::cpu_le
 constexpr int64_t kShapes[][3] = {{1, 1, 1},    {1, 17, 3},    {3, 1, 65}, {17, 64, 63}, {64, 65, 17},
                                   {127, 3, 64}, {65, 127, 33}, {0, 5, 7},  {5, 0, 7},    {33, 200, 100}};
 
+/// Operands of which the kernel copies no more than a part at a time.
+TEST_P(MatmulTest, LargeOperandsAreCopiedInParts) {
+  constexpr int64_t kDepth = 5000, kLong = 1800, kShort = 70;  // 36 MB turned, in three parts
+  for (const bool turned : {false, true}) {
+    const int64_t m = turned ? kLong : kShort, n = turned ? kShort : kLong;
+    const Tensor a = random(turned ? Shape{kDepth, m} : Shape{m, kDepth}, DType::kF32);
+    const Tensor b = random({kDepth, n}, DType::kF32), bias = random({n}, DType::kF32);
+    Tensor c = empty({m, n}, DType::kF32);
+    matmul(device_,
+           {.a = a.view(), .transpose_a = turned, .b = b.view(), .c = c.view(), .bias = bias.view()});
+    const float *pa = a.view().data<float>(), *pb = b.view().data<float>();
+    for (int64_t at = 0; at < m * n; at += 97) {
+      const int64_t i = at / n, j = at % n;
+      double exact = bias.view().data<float>()[j], norm = std::abs(exact);
+      for (int64_t p = 0; p < kDepth; ++p) {
+        const double term = double{pa[turned ? p * m + i : i * kDepth + p]} * double{pb[p * n + j]};
+        exact += term, norm += std::abs(term);
+      }
+      ASSERT_NEAR(c.view().data<float>()[at], exact, 1e-6 * norm) << turned << " at " << i << "," << j;
+    }
+  }
+}
+
 TEST_P(MatmulTest, MatchesExactProductsInEveryOrientation) {
   for (const DType dtype : testing::kFloats) {
     for (const auto& [m, k, n] : kShapes) {

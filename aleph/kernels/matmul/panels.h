@@ -16,7 +16,7 @@ int64_t padded_depth(int64_t k, DType dtype);
 /// [panels, padded depth, 64]
 Shape panels_shape(int64_t n, int64_t k, DType dtype);
 
-/// b [k, n] row-major into panels; both fp32, or both bf16.
+/// b [k, n], row-major, into panels; both fp32, or both bf16.
 void pack_panels(const ConstTensorView& b, const TensorView& panels);
 
 }  // namespace aleph::kernels

@@ -44,8 +44,9 @@ template <typename Word>
   }
 }
 
+/// y [columns, rows] = x [rows, columns], rows of x `stride` apart.
 template <typename Word>
-void transpose_words(const Word* x, Word* y, int64_t rows, int64_t columns) {
+void transpose_words(const Word* x, int64_t stride, Word* y, int64_t rows, int64_t columns) {
   constexpr int64_t kHeight = kSide * kStacked<Word>;
   simd::parallel((rows + kHeight - 1) / kHeight, simd::row_grain(kHeight * columns),
                  [=](auto, int64_t begin, int64_t end) __attribute__((always_inline)) {
@@ -53,12 +54,12 @@ void transpose_words(const Word* x, Word* y, int64_t rows, int64_t columns) {
                      const int64_t height = std::min(kHeight, rows - row);
                      for (int64_t column = 0; column < columns; column += kSide) {
                        const int64_t width = std::min(kSide, columns - column);
-                       const Word* from = x + row * columns + column;
+                       const Word* from = x + row * stride + column;
                        Word* to = y + column * rows + row;
                        if (height == kHeight && width == kSide)
-                         transpose_block(from, columns, to, rows);
+                         transpose_block(from, stride, to, rows);
                        else
-                         transpose_edge(from, columns, to, rows, height, width);
+                         transpose_edge(from, stride, to, rows, height, width);
                      }
                    }
                  });
@@ -66,13 +67,16 @@ void transpose_words(const Word* x, Word* y, int64_t rows, int64_t columns) {
 
 }  // namespace
 
-void transpose(const ConstTensorView& x, const TensorView& y) {
-  const int64_t rows = x.shape()[0], columns = x.shape()[1];
+void transpose(const ConstTensorView& x, int64_t first, const TensorView& y) {
+  const int64_t rows = x.shape()[0], columns = y.shape()[0];
   check_shape("y", y, {columns, rows});
   check_dtype("y", y, x.dtype());
+  ALEPH_CHECK(first >= 0 && first + columns <= x.shape()[1], "columns {}+{} of {}", first, columns,
+              x.shape().to_string());
   const auto run = [&](auto word) {
     using Word = decltype(word);
-    transpose_words(reinterpret_cast<const Word*>(x.raw()), reinterpret_cast<Word*>(y.raw()), rows, columns);
+    transpose_words(reinterpret_cast<const Word*>(x.raw()) + first, x.shape()[1],
+                    reinterpret_cast<Word*>(y.raw()), rows, columns);
   };
   dtype_bytes(x.dtype()) == 4 ? run(uint32_t{}) : run(uint16_t{});
 }

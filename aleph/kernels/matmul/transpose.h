@@ -5,7 +5,8 @@
 
 namespace aleph::kernels {
 
-/// y [n, m] = x [m, n] transposed, of one dtype of 4 or 2 bytes; they must not overlap.
-void transpose(const ConstTensorView& x, const TensorView& y);
+/// y [n, m] = columns [first, first + n) of x [m, ..] transposed, of one dtype of 4 or 2 bytes; they must not
+/// overlap.
+void transpose(const ConstTensorView& x, int64_t first, const TensorView& y);
 
 }  // namespace aleph::kernels
