@@ -20,7 +20,15 @@ void raise_and_exit_normally(int first, int second) {
   std::exit(0);
 }
 
-class InterruptTest : public testing::TestWithParam<int> {};
+class InterruptTest : public testing::TestWithParam<int> {
+ protected:
+  // Who started the tests may have them ignore a hang-up.
+  void SetUp() override { before_ = std::signal(SIGHUP, SIG_DFL); }
+  void TearDown() override { std::signal(SIGHUP, before_); }
+
+ private:
+  void (*before_)(int) = SIG_DFL;
+};
 
 TEST_P(InterruptTest, FirstSignalSetsTheFlag) {
   const InterruptGuard guard;
