@@ -45,10 +45,10 @@ class ActivationStore {
   void finish_writes();
 
   DeviceContext& device_;
-  std::unique_ptr<Home> home_;
   std::map<std::pair<int, size_t>, Region> regions_;  // reserved at first use, kept
   std::map<int, std::vector<Away>> away_;
   std::deque<Write> writes_;
+  std::unique_ptr<Home> home_;  // goes first: its moves end before the memory they use
 };
 
 }  // namespace aleph::zero

@@ -14,7 +14,7 @@ std::span<std::byte> bytes_of(const TensorView& view) {
 }  // namespace
 
 GradientStore::GradientStore(const Context& context, std::unique_ptr<Home> home, int64_t accumulation)
-    : context_(context), home_(std::move(home)), accumulation_(accumulation) {
+    : context_(context), accumulation_(accumulation), home_(std::move(home)) {
   for (const Unit& unit : context_.units.units()) {
     const int64_t shard = unit.shard_elements(context_.communicator.size());
     slots_.push_back({.region = home_->reserve(shard * dtype_bytes(DType::kF32))});

@@ -71,11 +71,11 @@ class GradientStore final : public GradientReceiver {
   void tell(int unit) const;
 
   Context context_;
-  std::unique_ptr<Home> home_;
   int64_t accumulation_;
   std::vector<Slot> slots_;
   std::deque<Write> writes_;
   std::function<void(int unit)> listener_;
+  std::unique_ptr<Home> home_;  // goes first: its moves end before the memory they use
 };
 
 }  // namespace aleph::zero

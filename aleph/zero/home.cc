@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <exception>
 #include <utility>
 
 #include "aleph/base/clock.h"
@@ -109,7 +110,15 @@ class NvmeHome final : public Home {
   std::byte* address(const Region& /*region*/) override { return nullptr; }
 
   void finish(const Ticket& ticket) override {
-    for (const io::Ticket& transfer : ticket.transfers) context_.swap->queue().wait(transfer);
+    std::exception_ptr failure;
+    for (const io::Ticket& transfer : ticket.transfers) {
+      try {
+        context_.swap->queue().wait(transfer);
+      } catch (const Error&) {  // the others may use the caller's memory still
+        if (!failure) failure = std::current_exception();
+      }
+    }
+    if (failure) std::rethrow_exception(failure);
   }
 
   bool done(const Ticket& ticket) const override {

@@ -57,7 +57,7 @@ class Home {
               io::Priority priority = io::Priority::kNormal);
   Ticket write(const Region& region, int64_t offset, std::span<const std::byte> data,
                io::Priority priority = io::Priority::kNormal);
-  /// Blocks until the move is done. Rethrows its failure.
+  /// Blocks until the whole move is done. Rethrows its failure.
   virtual void finish(const Ticket& ticket) = 0;
   virtual bool done(const Ticket& ticket) const = 0;
   /// finish, counted as time that computation stood still.

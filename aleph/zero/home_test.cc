@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "aleph/io/fault_injection.h"
+#include "aleph/zero/activation_store.h"
 #include "aleph/zero/testing.h"
 
 namespace aleph::zero {
@@ -276,6 +277,49 @@ TEST(HomeFaultsTest, AHomeGoesOnlyWhenItsMovesAreDone) {
   std::vector<char> stored(4 * kPage);
   in.read(stored.data(), 4 * kPage);
   EXPECT_EQ(std::memcmp(stored.data(), data.data(), stored.size()), 0);
+}
+
+/// An engine that ends early, as after an error, leaves moves under way.
+TEST(HomeFaultsTest, AStoreKeepsItsMemoryUntilItsMovesAreDone) {
+  SlowDisk disk;
+  Tiers tiers(1, kPage, &disk);
+  const MemoryLedger& ledger = tiers.device().memory().ledger();
+  auto store = std::make_unique<ActivationStore>(tiers.device(),
+                                                 tiers.home(MemoryTier::kNvme, StateKind::kActivations));
+  store->store(0, {autograd::Variable(Tensor(tiers.device().memory(), Shape{3 * kPage}, DType::kU8,
+                                             MemoryTag::kActivations))});
+  std::thread end([&] { store.reset(); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  EXPECT_GE(ledger.live(MemoryTag::kActivations), 3 * kPage) << "freed under a write";
+  disk.let_go();
+  end.join();
+  EXPECT_EQ(ledger.live(), 0);
+}
+
+/// One drive fails at once while the other is still at work.
+TEST(HomeFaultsTest, AFailedMoveIsOverOnlyWhenAllItsPartsAre) {
+  class OneBad final : public io::SystemCalls {
+   public:
+    int64_t pwrite(int fd, std::span<const std::byte> data, int64_t offset) override {
+      const Verdict verdict = before_transfer({io::Direction::kWrite, fd, offset, 1});
+      return verdict.error != 0 ? -verdict.error : io::SystemCalls::pwrite(fd, data, offset);
+    }
+    Verdict before_transfer(const Transfer& transfer) override {
+      if (transfer.direction == io::Direction::kWrite && calls_++ == 0) return {EIO, 0};
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      return {0, transfer.bytes};
+    }
+
+   private:
+    std::atomic<int> calls_ = 0;
+  } disk;
+  Tiers tiers(2, kPage, &disk);
+  const auto home = tiers.home(MemoryTier::kNvme);
+  const Region region = home->reserve(2 * kPage);
+  const Buffer data = bytes_of(tiers.device(), 2 * kPage, 1);
+  const Ticket ticket = home->write(region, 0, span_of(data));
+  EXPECT_THAT(fault_of([&] { home->finish(ticket); }), HasSubstr(std::strerror(EIO)));
+  EXPECT_TRUE(home->done(ticket));
 }
 
 TEST(HomeNamesTest, KindsHaveNamesAndTags) {

@@ -10,7 +10,7 @@ using autograd::PinMode;
 
 ShardedParameterStore::ShardedParameterStore(const Context& context, std::unique_ptr<Home> home, DType dtype,
                                              int prefetch)
-    : context_(context), home_(std::move(home)), dtype_(dtype), prefetch_(prefetch) {
+    : context_(context), dtype_(dtype), prefetch_(prefetch), home_(std::move(home)) {
   for (const Unit& unit : context_.units.units()) {
     const int64_t shard = unit.shard_elements(context_.communicator.size());
     slots_.push_back({.region = home_->reserve(shard * dtype_bytes(dtype_))});

@@ -84,13 +84,13 @@ class ShardedParameterStore final : public autograd::ParameterStore {
   void bind(autograd::Parameter& parameter, autograd::PinMode mode);
 
   Context context_;
-  std::unique_ptr<Home> home_;
   PendingUpdates* updates_ = nullptr;
   DType dtype_;
   int prefetch_;
   std::vector<Slot> slots_;
   std::vector<Use> schedule_;
   size_t next_use_ = 0;
+  std::unique_ptr<Home> home_;  // goes first: its moves end before the memory they use
 };
 
 }  // namespace aleph::zero
