@@ -31,6 +31,22 @@ size_t edit_distance(std::string_view a, std::string_view b) {
   return row.back();
 }
 
+/// Bytes of the character that `text` begins with; 0 where it is a control character or no UTF-8.
+size_t printable_length(std::string_view text) {
+  const auto byte = [&](size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
+  const unsigned first = byte(0), second = byte(1);
+  if (first < 0x80) return first >= 0x20 && first != 0x7f ? 1 : 0;
+  const size_t length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+  for (size_t i = 1; i < length; ++i)
+    if ((byte(i) & 0xc0) != 0x80) return 0;
+  // U+0080 to U+009F control terminals; longer forms than needed, surrogates and beyond U+10FFFF are no
+  // characters.
+  const bool character = first >= 0xc2 && first <= 0xf4 && !(first == 0xc2 && second < 0xa0) &&
+                         !(first == 0xe0 && second < 0xa0) && !(first == 0xed && second >= 0xa0) &&
+                         !(first == 0xf0 && second < 0x90) && !(first == 0xf4 && second >= 0x90);
+  return character ? length : 0;
+}
+
 }  // namespace
 
 std::string format_bytes(int64_t bytes) {
@@ -83,19 +99,14 @@ std::string nearest_name(std::string_view name, std::span<const std::string> can
 
 std::string printable(std::string_view text, size_t max_bytes) {
   std::string out;
-  for (size_t i = 0; i < text.size(); ++i) {
+  for (size_t i = 0; i < text.size();) {
     if (out.size() >= max_bytes) return out + "...";
-    const auto byte = static_cast<unsigned char>(text[i]);
-    const size_t length = byte < 0x80 ? 1 : byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : byte >= 0xc2 ? 2 : 0;
-    bool valid = length != 0 && i + length <= text.size() && byte >= 0x20 && byte != 0x7f;
-    for (size_t k = 1; valid && k < length; ++k)
-      valid = (static_cast<unsigned char>(text[i + k]) & 0xc0) == 0x80;
-    if (valid) {
+    const size_t length = printable_length(text.substr(i));
+    if (length > 0)
       out.append(text.substr(i, length));
-      i += length - 1;
-    } else {
-      out += fmt::format("\\x{:02x}", byte);
-    }
+    else
+      out += fmt::format("\\x{:02x}", static_cast<unsigned char>(text[i]));
+    i += std::max<size_t>(length, 1);
   }
   return out;
 }

@@ -1,5 +1,6 @@
 #include "aleph/base/text_util.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -110,6 +111,20 @@ TEST(PrintableTest, LeavesTextAndCutsLongText) {
   EXPECT_EQ(printable("a\tb\x7f"), "a\\x09b\\x7f");
   EXPECT_EQ(printable("\xe2\x82"), "\\xe2\\x82");
   EXPECT_EQ(printable(std::string(100, 'x'), 5), "xxxxx...");
+}
+
+TEST(PrintableTest, SpellsWhatIsNoUtf8OrControlsTerminals) {
+  for (const char* bytes : {"\xfb\x90\x90\x90", "\xc0\xaf", "\xc1\xbf", "\xe0\x80\xaf", "\xe0\x9f\xbf",
+                            "\xed\xa0\x80", "\xf0\x80\x80\xaf", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80",
+                            "\xf5\x80\x80\x80", "\xff", "\x80", "\xc2\x80", "\xc2\x9b"}) {
+    std::string spelled;
+    for (const char* byte = bytes; *byte != 0; ++byte)
+      spelled += fmt::format("\\x{:02x}", static_cast<unsigned char>(*byte));
+    EXPECT_EQ(printable(bytes), spelled);
+  }
+  for (const char* character : {"\xc2\xa0", "\xdf\xbf", "\xe0\xa0\x80", "\xed\x9f\xbf", "\xee\x80\x80",
+                                "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf"})
+    EXPECT_EQ(printable(character), character);
 }
 
 }  // namespace
