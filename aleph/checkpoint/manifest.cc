@@ -89,7 +89,8 @@ std::string_view checked_body(std::string_view text, const std::string& object) 
 void check_file_names(const Manifest& manifest, const std::string& object) {
   std::set<std::string> names;
   for (const ManifestFile& file : manifest.files) {
-    const bool plain = !file.name.empty() && file.name.find('/') == std::string::npos && file.name[0] != '.';
+    const bool plain = !file.name.empty() && file.name.find('/') == std::string::npos &&
+                       file.name[0] != '.' && printable(file.name, file.name.size()) == file.name;
     if (!plain || !names.insert(file.name).second)
       throw Error(object, "file '" + printable(file.name) + "'", "different file names without directories");
   }

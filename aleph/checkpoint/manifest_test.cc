@@ -99,6 +99,7 @@ TEST(Manifest, WhatDoesNotFitTogetherIsRefused) {
       {[](auto& j) { j["files"][0]["name"] = "/etc/passwd"; }, "file '/etc/passwd'"},
       {[](auto& j) { j["files"][0]["name"] = ".hidden"; }, "file '.hidden'"},
       {[](auto& j) { j["files"][0]["name"] = ""; }, "file ''"},
+      {[](auto& j) { j["files"][0]["name"] = "a\nb"; }, "file 'a\\x0ab'"},
       {[](auto& j) { j["files"][1]["name"] = j["files"][0]["name"]; }, "different file names"},
       {[](auto& j) { j["files"][0]["bytes"] = -5; }, "bytes: found -5"},
       {[](auto& j) { j["files"][0]["header_crc32c"] = "xyz"; }, "checksums 'xyz'"},

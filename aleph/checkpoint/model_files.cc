@@ -34,10 +34,10 @@ constexpr std::array kTokenizerFiles = {
     "spiece.model",
 };
 
-/// A file name inside the directory: nothing that leads out of it.
+/// A file name inside the directory: nothing that leads out of it, or cannot be shown in one line.
 bool plain_shard_name(const std::string& name) {
   return name.size() <= 255 && name.ends_with(".safetensors") && !name.starts_with('.') &&
-         name.find('/') == std::string::npos && name.find('\0') == std::string::npos;
+         name.find('/') == std::string::npos && printable(name, name.size()) == name;
 }
 
 /// Tensor names by shard.
@@ -49,8 +49,7 @@ std::map<std::string, std::vector<std::string>> read_index(const fs::path& path)
   std::map<std::string, std::vector<std::string>> shards;
   for (const auto& [tensor, file] : index["weight_map"].items()) {
     if (!file.is_string() || !plain_shard_name(file.get_ref<const std::string&>()))
-      throw Error(fmt::format("{}: tensor '{}'", object, printable(tensor)),
-                  printable(file.dump(-1, ' ', false, Json::error_handler_t::replace)),
+      throw Error(fmt::format("{}: tensor '{}'", object, printable(tensor)), json_shown(file),
                   "the name of a .safetensors file in the same directory");
     shards[file.get<std::string>()].push_back(tensor);
   }

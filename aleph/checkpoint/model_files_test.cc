@@ -116,6 +116,7 @@ TEST_F(ModelFilesTest, DamagedIndexesAreRefused) {
       {R"({"weight_map": {"a": "/etc/x.safetensors"}})", "tensor 'a'"},
       {R"({"weight_map": {"a": "model.bin"}})", "tensor 'a': found \"model.bin\""},
       {R"({"weight_map": {"a": "x\u0000.safetensors"}})", "tensor 'a'"},
+      {R"({"weight_map": {"a": "x\u001b.safetensors"}})", "tensor 'a': found \"x\\u001b.safetensors\""},
       {R"({"weight_map": {"a": "model-00009-of-00009.safetensors"}})",
        "model-00009-of-00009.safetensors: found no such file, expected the shard that"},
       {R"({"weight_map": {"norm.weight": "model-00001-of-00003.safetensors"}})",
