@@ -3,11 +3,16 @@
 #include <unicode/uchar.h>
 
 #include <algorithm>
+#include <numeric>
 
+#include "aleph/base/error.h"
+#include "aleph/base/text_util.h"
 #include "aleph/text/utf8.h"
 
 namespace aleph::text {
 namespace {
+
+constexpr size_t kMostBytes = 512;  // of a token, which a normalizer may make longer
 
 bool is_word(int32_t code) {
   if (code < 0) return false;
@@ -15,7 +20,7 @@ bool is_word(int32_t code) {
          (U_GET_GC_MASK(code) & (U_GC_M_MASK | U_GC_ND_MASK | U_GC_PC_MASK)) != 0;
 }
 
-bool stands_alone(std::string_view text, const TokenTrie::Match& match) {
+bool stands_alone(std::string_view text, const TokenSet::Match& match) {
   const bool word_before = match.begin > 0 && is_word(last_utf8(text.substr(0, match.begin)));
   return !word_before && (match.end == text.size() || !is_word(utf8_at(text, match.end).code));
 }
@@ -44,31 +49,36 @@ std::string with_spaces(std::string text) {
 
 }  // namespace
 
-void TokenTrie::insert(std::string_view text, int32_t id) {
-  if (!text.empty()) begins_[static_cast<uint8_t>(text[0])] = true;
-  uint32_t node = 0;
-  for (const char c : text) {
-    const auto next = static_cast<uint32_t>(nodes_.size());
-    const auto [child, fresh] = nodes_[node].children.emplace(c, next);
-    node = child->second;
-    if (fresh) nodes_.emplace_back();
-  }
-  if (node != 0 && nodes_[node].id < 0) nodes_[node].id = id;
+TokenSet::TokenSet(std::vector<std::pair<std::string, int32_t>> tokens) : tokens_(std::move(tokens)) {
+  std::erase_if(tokens_, [](const auto& token) { return token.first.empty(); });
+  std::stable_sort(tokens_.begin(), tokens_.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  tokens_.erase(std::unique(tokens_.begin(), tokens_.end(),
+                            [](const auto& a, const auto& b) { return a.first == b.first; }),
+                tokens_.end());
+  for (const auto& [text, id] : tokens_) ++first_[static_cast<uint8_t>(text[0]) + size_t{1}];
+  std::partial_sum(first_.begin(), first_.end(), first_.begin());
 }
 
-std::optional<TokenTrie::Match> TokenTrie::find(std::string_view text, size_t from) const {
-  for (size_t begin = from; begin < text.size(); ++begin) {
-    if (!begins_[static_cast<uint8_t>(text[begin])]) continue;
-    std::optional<Match> longest;
-    uint32_t node = 0;
-    for (size_t i = begin; i < text.size(); ++i) {
-      const auto child = nodes_[node].children.find(text[i]);
-      if (child == nodes_[node].children.end()) break;
-      node = child->second;
-      if (nodes_[node].id >= 0) longest = Match{begin, i + 1, nodes_[node].id};
-    }
-    if (longest) return longest;
+std::optional<TokenSet::Match> TokenSet::longest_at(std::string_view text, size_t begin) const {
+  // The tokens that begin with text[begin, begin + length): a range that gets smaller byte by byte.
+  const auto byte = static_cast<uint8_t>(text[begin]);
+  auto low = tokens_.begin() + first_[byte], high = tokens_.begin() + first_[byte + size_t{1}];
+  std::optional<Match> longest;
+  for (size_t length = 1; low != high; ++length) {
+    if (low->first.size() == length) longest = Match{begin, begin + length, (low++)->second};
+    if (begin + length == text.size()) break;
+    const auto next = static_cast<uint8_t>(text[begin + length]);
+    const auto byte_of = [&](const auto& token) { return static_cast<uint8_t>(token.first[length]); };
+    low = std::partition_point(low, high, [&](const auto& token) { return byte_of(token) < next; });
+    high = std::partition_point(low, high, [&](const auto& token) { return byte_of(token) <= next; });
   }
+  return longest;
+}
+
+std::optional<TokenSet::Match> TokenSet::find(std::string_view text, size_t from) const {
+  for (size_t begin = from; begin < text.size(); ++begin)
+    if (const auto match = longest_at(text, begin)) return match;
   return std::nullopt;
 }
 
@@ -77,6 +87,9 @@ AddedTokens::AddedTokens(const std::vector<AddedToken>& tokens, const Vocabulary
   int64_t next = vocabulary.count();
   for (const AddedToken& token : tokens) {
     if (token.content.empty()) continue;
+    if (token.content.size() > kMostBytes)
+      throw Error("added token '" + printable(token.content) + "'",
+                  fmt::format("{} bytes", token.content.size()), fmt::format("at most {}", kMostBytes));
     std::optional<int32_t> known = id(token.content);
     if (!known) known = vocabulary.id(token.content);
     const auto assigned = known ? *known : static_cast<int32_t>(next);
@@ -85,25 +98,27 @@ AddedTokens::AddedTokens(const std::vector<AddedToken>& tokens, const Vocabulary
     special_[token.content] = special_[token.content] || token.special;
     by_id_[assigned] = token;
   }
+  std::vector<std::pair<std::string, int32_t>> plain, normalized;
   for (const auto& [token_id, token] : by_id_) {
     const bool changes = token.normalized && normalizer != nullptr;
-    TokenTrie& trie = token.normalized ? normalized_ : plain_;
     const std::string content = changes ? normalizer->apply(token.content) : token.content;
-    trie.insert(content, static_cast<int32_t>(token_id));
     cuts_ = cuts_ & cuts_beside(content) & cuts_beside(with_spaces(content));
+    (token.normalized ? normalized : plain).emplace_back(content, token_id);
   }
+  plain_ = TokenSet(std::move(plain));
+  normalized_ = TokenSet(std::move(normalized));
 }
 
 void AddedTokens::split(std::string_view text, bool normalized, bool parse_special,
                         const PartSink& sink) const {
-  const TokenTrie& trie = normalized ? normalized_ : plain_;
+  const TokenSet& tokens = normalized ? normalized_ : plain_;
   size_t done = 0;
   const auto emit_until = [&](size_t end) {
     if (done < end) sink({text.substr(done, end - done), done, std::nullopt});
   };
   size_t from = 0;
-  while (!trie.empty()) {
-    const auto match = trie.find(text, from);
+  while (!tokens.empty()) {
+    const auto match = tokens.find(text, from);
     if (!match) break;
     from = match->end;
     const AddedToken& token = by_id_.at(match->id);

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "aleph/text/cuts.h"
@@ -27,10 +28,12 @@ struct AddedToken {
 };
 
 /// A set of strings, found leftmost first and longest first.
-class TokenTrie {
+class TokenSet {
  public:
-  void insert(std::string_view text, int32_t id);
-  bool empty() const { return nodes_.size() == 1; }
+  TokenSet() = default;
+  /// Of equal strings the first counts; empty ones are never found.
+  explicit TokenSet(std::vector<std::pair<std::string, int32_t>> tokens);
+  bool empty() const { return tokens_.empty(); }
   struct Match {
     size_t begin;
     size_t end;
@@ -40,12 +43,10 @@ class TokenTrie {
   std::optional<Match> find(std::string_view text, size_t from) const;
 
  private:
-  struct Node {
-    int32_t id = -1;
-    std::map<char, uint32_t> children;
-  };
-  std::vector<Node> nodes_{1};
-  std::array<bool, 256> begins_{};  // bytes that some string begins with
+  std::optional<Match> longest_at(std::string_view text, size_t begin) const;
+
+  std::vector<std::pair<std::string, int32_t>> tokens_;  // sorted by bytes
+  std::array<uint32_t, 257> first_{};                    // index of the first token with that first byte
 };
 
 class AddedTokens {
@@ -60,7 +61,7 @@ class AddedTokens {
 
   AddedTokens() = default;
   /// Tokens that the vocabulary lacks get the ids behind it, in order, whatever ids the file gives them.
-  /// `normalizer` may be nullptr.
+  /// `normalizer` may be nullptr. Throws Error for a token of more than 512 bytes.
   AddedTokens(const std::vector<AddedToken>& tokens, const Vocabulary& vocabulary,
               const Normalizer* normalizer);
 
@@ -83,8 +84,8 @@ class AddedTokens {
   std::map<std::string, int32_t, std::less<>> ids_;
   std::map<std::string, bool, std::less<>> special_;
   std::map<int64_t, AddedToken> by_id_;
-  TokenTrie plain_;
-  TokenTrie normalized_;
+  TokenSet plain_;
+  TokenSet normalized_;
   Cuts cuts_ = kAllCuts;
 };
 

@@ -22,36 +22,57 @@ std::string split_by(const AddedToken& token, std::string_view text) {
   return split(AddedTokens({token}, letters(), nullptr), text, token.normalized);
 }
 
-TEST(TokenTrieTest, FindsLeftmostThenLongest) {
-  TokenTrie trie;
-  EXPECT_TRUE(trie.empty());
-  EXPECT_FALSE(trie.find("abc", 0));
-  trie.insert("bc", 1);
-  trie.insert("abcd", 2);
-  trie.insert("ab", 3);
-  EXPECT_FALSE(trie.empty());
-  const auto first = trie.find("xabce", 0);
+TEST(TokenSetTest, FindsLeftmostThenLongest) {
+  EXPECT_TRUE(TokenSet().empty());
+  EXPECT_FALSE(TokenSet().find("abc", 0));
+  const TokenSet tokens({{"bc", 1}, {"abcd", 2}, {"ab", 3}});
+  EXPECT_FALSE(tokens.empty());
+  const auto first = tokens.find("xabce", 0);
   ASSERT_TRUE(first);
   EXPECT_EQ(first->begin, 1u);
   EXPECT_EQ(first->end, 3u);
   EXPECT_EQ(first->id, 3);
-  EXPECT_EQ(trie.find("xabcd", 0)->id, 2);
-  EXPECT_EQ(trie.find("xabcd", 2)->id, 1);
-  EXPECT_FALSE(trie.find("xabcd", 3));
-  EXPECT_FALSE(trie.find("", 0));
+  EXPECT_EQ(tokens.find("xabcd", 0)->id, 2);
+  EXPECT_EQ(tokens.find("xabcd", 2)->id, 1);
+  EXPECT_FALSE(tokens.find("xabcd", 3));
+  EXPECT_FALSE(tokens.find("", 0));
 }
 
-TEST(TokenTrieTest, EmptyStringIsNeverFound) {
-  TokenTrie trie;
-  trie.insert("", 1);
-  EXPECT_FALSE(trie.find("abc", 0));
+TEST(TokenSetTest, EmptyStringIsNeverFound) {
+  EXPECT_TRUE(TokenSet({{"", 1}}).empty());
+  EXPECT_FALSE(TokenSet({{"", 1}, {"d", 2}}).find("abc", 0));
 }
 
-TEST(TokenTrieTest, SameTextKeepsItsFirstId) {
-  TokenTrie trie;
-  trie.insert("ab", 5);
-  trie.insert("ab", 6);
-  EXPECT_EQ(trie.find("ab", 0)->id, 5);
+TEST(TokenSetTest, SameTextKeepsItsFirstId) {
+  EXPECT_EQ(TokenSet({{"ab", 5}, {"b", 1}, {"ab", 6}}).find("ab", 0)->id, 5);
+}
+
+TEST(TokenSetTest, FindsWhatLookingForEachTokenFinds) {
+  Draw draw(31);
+  for (int round = 0; round < 300; ++round) {
+    std::vector<std::pair<std::string, int32_t>> tokens;
+    for (size_t i = draw.below(12); i > 0; --i) {
+      std::string token;
+      for (size_t k = draw.below(5); k > 0; --k)
+        token.push_back(draw.once_in(4) ? '\xff' : draw.once_in(2) ? 'a' : 'b');
+      tokens.emplace_back(token, static_cast<int32_t>(i));
+    }
+    std::string text;
+    for (size_t k = draw.below(20); k > 0; --k)
+      text.push_back(draw.once_in(4) ? '\xff' : draw.once_in(2) ? 'a' : 'b');
+    std::optional<TokenSet::Match> expected;
+    for (size_t begin = 0; begin < text.size() && !expected; ++begin)
+      for (const auto& [token, id] : tokens)
+        if (!token.empty() && std::string_view(text).substr(begin).starts_with(token) &&
+            (!expected || token.size() > expected->end - begin))
+          expected = TokenSet::Match{begin, begin + token.size(), id};
+    const auto found = TokenSet(tokens).find(text, 0);
+    ASSERT_EQ(found.has_value(), expected.has_value()) << text;
+    if (!found) continue;
+    EXPECT_EQ(std::tuple(found->begin, found->end, found->id),
+              std::tuple(expected->begin, expected->end, expected->id))
+        << text;
+  }
 }
 
 TEST(AddedTokensTest, NoneLeavesTheTextWhole) {

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <functional>
 #include <limits>
+#include <unordered_map>
+#include <utility>
 
 #include "aleph/base/error.h"
 #include "aleph/base/text_util.h"
@@ -31,31 +33,44 @@ struct MergeIds {
 };
 
 // True where merges only make pairs that come later in the list, as those of every trained vocabulary do.
-bool merges_ascend(const std::vector<MergeIds>& merges, int64_t vocab_end) {
-  std::vector<int64_t> made(static_cast<size_t>(vocab_end), -1);  // by id: the last merge that makes it
+bool merges_ascend(const std::vector<MergeIds>& merges) {
+  std::unordered_map<int32_t, size_t> made;  // by id: the last merge that makes it
+  for (size_t rank = 0; rank < merges.size(); ++rank) made[merges[rank].merged] = rank;
+  const auto is_made_from = [&](int32_t id, size_t rank) {
+    const auto last = made.find(id);
+    return last != made.end() && last->second >= rank;
+  };
   for (size_t rank = 0; rank < merges.size(); ++rank)
-    made[static_cast<size_t>(merges[rank].merged)] = static_cast<int64_t>(rank);
-  for (size_t rank = 0; rank < merges.size(); ++rank) {
-    const auto [left, right, merged] = merges[rank];
-    const int64_t last = std::max(made[static_cast<size_t>(left)], made[static_cast<size_t>(right)]);
-    if (static_cast<int64_t>(rank) <= last) return false;
-  }
+    if (is_made_from(merges[rank].left, rank) || is_made_from(merges[rank].right, rank)) return false;
   return true;
 }
 
 }  // namespace
 
-MergeTable::MergeTable(size_t count) {
-  const size_t slots = std::bit_ceil(2 * count + 2);
-  slots_.assign(slots, Slot{kEmpty, {kNoRank, -1}});
+void MergeTable::grow(size_t slots) {
+  const std::vector<Slot> before =
+      std::exchange(slots_, std::vector<Slot>(slots, Slot{kEmpty, {kNoRank, -1}}));
   mask_ = slots - 1;
   shift_ = 64 - std::countr_zero(slots);
+  for (const Slot& slot : before)
+    if (slot.key != kEmpty) slots_[free_or_own(slot.key)] = slot;
+}
+
+size_t MergeTable::free_or_own(uint64_t key) const {
+  size_t i = slot_of(key);
+  while (slots_[i].key != kEmpty && slots_[i].key != key) i = (i + 1) & mask_;
+  return i;
 }
 
 void MergeTable::insert(int32_t left, int32_t right, const Merge& merge) {
   const uint64_t key = key_of(left, right);
-  size_t i = slot_of(key);
-  while (slots_[i].key != kEmpty && slots_[i].key != key) i = (i + 1) & mask_;
+  size_t i = free_or_own(key);
+  if (slots_[i].key == kEmpty) {
+    if (2 * ++count_ > slots_.size()) {
+      grow(2 * slots_.size());
+      i = free_or_own(key);
+    }
+  }
   slots_[i] = {key, merge};
 }
 
@@ -92,12 +107,9 @@ void PieceCache::insert(std::string_view piece, size_t hash, const int32_t* ids,
 }
 
 BpeModel::BpeModel(Vocabulary vocabulary, const Merges& merges, BpeOptions options, const std::string& object)
-    : vocabulary_(std::move(vocabulary)),
-      merges_(merges.size()),
-      options_(std::move(options)),
-      object_(object) {
+    : vocabulary_(std::move(vocabulary)), options_(std::move(options)), object_(object) {
   const size_t prefix = options_.continuing_subword_prefix.size();
-  const auto id_of = [&](const std::string& token, size_t rank) {
+  const auto id_of = [&](std::string_view token, size_t rank) {
     const auto id = vocabulary_.id(token);
     if (!id)
       throw Error(object, fmt::format("merge {} with '{}', which is no token", rank, printable(token)),
@@ -110,13 +122,14 @@ BpeModel::BpeModel(Vocabulary vocabulary, const Merges& merges, BpeOptions optio
     const auto& [left, right] = merges[rank];
     const int32_t left_id = id_of(left, rank);
     const int32_t right_id = id_of(right, rank);
-    const std::string rest = right.size() < prefix ? right : right.substr(prefix);
-    ids.push_back({left_id, right_id, id_of(left + rest, rank)});
+    std::string merged(left);
+    merged += right.size() < prefix ? right : right.substr(prefix);
+    ids.push_back({left_id, right_id, id_of(merged, rank)});
     merges_.insert(left_id, right_id, {static_cast<uint32_t>(rank), ids.back().merged});
   }
   build_byte_ids();
   cut_at_marks_ = words_stand_alone(merges);
-  cut_anywhere_ = merges_ascend(ids, vocabulary_.end());
+  cut_anywhere_ = merges_ascend(ids);
 }
 
 // True where no merge joins the end of a word with a mark and no character vanishes, which would join words.

@@ -15,7 +15,7 @@
 
 namespace aleph::text {
 
-/// Pair of ids → rank and merged id. Open addressing; immutable once built.
+/// Pair of ids → rank and merged id. Open addressing; at most half full, immutable once built.
 class MergeTable {
  public:
   struct Merge {
@@ -24,8 +24,7 @@ class MergeTable {
   };
   static constexpr uint32_t kNoRank = 0xffffffff;
 
-  MergeTable() : MergeTable(0) {}
-  explicit MergeTable(size_t count);
+  MergeTable() { grow(2); }
   /// A pair that is there already gets the new rank.
   void insert(int32_t left, int32_t right, const Merge& merge);
   /// Rank kNoRank where the pair is not in the table.
@@ -47,11 +46,15 @@ class MergeTable {
   static uint64_t key_of(int32_t left, int32_t right) {
     return static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32 | static_cast<uint32_t>(right);
   }
+  void grow(size_t slots);
+  /// The slot of the key, or the empty one where it belongs.
+  size_t free_or_own(uint64_t key) const;
   size_t slot_of(uint64_t key) const { return (key * 0x9e3779b97f4a7c15ull) >> shift_; }
 
   std::vector<Slot> slots_;
-  size_t mask_;
-  int shift_;
+  size_t count_ = 0;
+  size_t mask_ = 0;
+  int shift_ = 0;
 };
 
 /// Short pieces and their ids, so that frequent words are merged once. Belongs to one thread at a time.
@@ -114,7 +117,8 @@ struct BpeOptions {
 /// Immutable; used by any number of threads, each with its scratch.
 class BpeModel {
  public:
-  using Merges = std::vector<std::pair<std::string, std::string>>;
+  /// Looks into the file they are from.
+  using Merges = std::vector<std::pair<std::string_view, std::string_view>>;
 
   /// Throws Error naming `object` for merges of or to tokens that the vocabulary does not have.
   BpeModel(Vocabulary vocabulary, const Merges& merges, BpeOptions options, const std::string& object);

@@ -11,6 +11,13 @@ const Json& json_array(const Json& json, const char* key, const std::string& obj
   return json.at(key);
 }
 
+int64_t count_parts(const Json& json, const char* key) {
+  if (!json.is_object() || !json.contains(key) || !json.at(key).is_array()) return 0;
+  int64_t count = 0;
+  for (const Json& part : json.at(key)) count += 1 + count_parts(part, key);
+  return count;
+}
+
 Regex json_pattern(const Json& json, const std::string& object) {
   if (json.is_object() && json.contains("pattern")) {
     const Json& pattern = json.at("pattern");

@@ -19,12 +19,17 @@ inline std::string part_type(const Json& json, const std::string& object) {
 /// The array at `key`.
 const Json& json_array(const Json& json, const char* key, const std::string& object);
 
-/// The parts of a "Sequence" at `key`. Sequences may be nested 16 deep.
+/// How many parts there are in the sequence at `key`, those of sequences in it included.
+int64_t count_parts(const Json& json, const char* key);
+
+/// The parts of a "Sequence" at `key`. Sequences may be nested 16 deep and have 256 parts in all.
 template <typename Make>
 auto make_sequence(const Json& json, const char* key, const std::string& object, int depth,
                    const Make& make) {
   std::vector<decltype(make(json, object, depth))> parts;
   if (depth >= 16) throw Error(object, "sequences nested deeper than 16 levels", "fewer");
+  if (depth == 0 && count_parts(json, key) > 256)
+    throw Error(object, "a sequence of more than 256 parts", "fewer");
   for (const Json& part : json_array(json, key, object)) parts.push_back(make(part, object, depth + 1));
   return parts;
 }

@@ -39,6 +39,16 @@ TEST(JsonPartsTest, SequencesNestSixteenDeepAndNoDeeper) {
             "x: found sequences nested deeper than 16 levels, expected fewer");
 }
 
+TEST(JsonPartsTest, SequencesHaveManyPartsAndNoMore) {
+  Json half = {{"parts", Json::array()}};
+  for (int i = 0; i < 127; ++i) half["parts"].push_back({{"type", "leaf"}});
+  Json whole = {{"parts", {half, half}}};
+  EXPECT_EQ(leaves(whole, "x", 0), 254);
+  whole["parts"].push_back({{"type", "leaf"}});
+  EXPECT_EQ(fault_of([&] { leaves(whole, "x", 0); }),
+            "x: found a sequence of more than 256 parts, expected fewer");
+}
+
 std::vector<size_t> match_ends(const Regex& regex, std::string_view text) {
   std::vector<size_t> ends;
   regex.segments(text, [&](const Segment& segment) {

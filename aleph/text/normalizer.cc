@@ -70,24 +70,20 @@ std::unique_ptr<const Normalizer> make_form(const std::string& type) {
   return std::make_unique<UnicodeForm>(form);
 }
 
+/// No sensible normalizer makes a text much longer; nonsensical ones may double it many times.
+size_t most_bytes(size_t times, std::string_view text) { return times * text.size() + 1024; }
+
 class Chain final : public Normalizer {
  public:
-  explicit Chain(std::vector<std::unique_ptr<const Normalizer>> parts) : parts_(std::move(parts)) {}
+  Chain(std::vector<std::unique_ptr<const Normalizer>> parts, const std::string& object)
+      : parts_(std::move(parts)), object_(object) {}
 
   bool leaves(std::string_view text) const override {
     return std::all_of(parts_.begin(), parts_.end(), [&](const auto& part) { return part->leaves(text); });
   }
-  std::string apply(std::string_view text) const override {
-    std::string out(text);
-    for (const auto& part : parts_)
-      if (!part->leaves(out)) out = part->apply(out);
-    return out;
-  }
+  std::string apply(std::string_view text) const override { return in_turn(text, &Normalizer::apply); }
   std::string apply_rest(std::string_view text) const override {
-    std::string out(text);
-    for (const auto& part : parts_)
-      if (!part->leaves(out)) out = part->apply_rest(out);
-    return out;
+    return in_turn(text, &Normalizer::apply_rest);
   }
   Cuts cuts() const override {
     Cuts all = kAllCuts;
@@ -96,7 +92,21 @@ class Chain final : public Normalizer {
   }
 
  private:
+  std::string in_turn(std::string_view text,
+                      std::string (Normalizer::*apply_part)(std::string_view) const) const {
+    std::string out(text);
+    for (const auto& part : parts_) {
+      if (!part->leaves(out)) out = (*part.*apply_part)(out);
+      if (out.size() > most_bytes(16, text))
+        throw Error(object_,
+                    fmt::format("a text of {} bytes that becomes one of {}", text.size(), out.size()),
+                    fmt::format("at most {}", most_bytes(16, text)));
+    }
+    return out;
+  }
+
   std::vector<std::unique_ptr<const Normalizer>> parts_;
+  std::string object_;
 };
 
 class Prepend final : public Normalizer {
@@ -116,7 +126,9 @@ class Replace final : public Normalizer {
  public:
   Replace(Regex pattern, std::string content, const Cuts& cuts)
       : pattern_(std::move(pattern)), content_(std::move(content)), cuts_(cuts) {}
-  std::string apply(std::string_view text) const override { return pattern_.replace(text, content_); }
+  std::string apply(std::string_view text) const override {
+    return pattern_.replace(text, content_, most_bytes(8, text));
+  }
   Cuts cuts() const override { return cuts_; }
 
  private:
@@ -211,7 +223,7 @@ class SpellBytes final : public Normalizer {
 std::unique_ptr<const Normalizer> make_part(const Json& json, const std::string& object, int depth) {
   const std::string type = part_type(json, object);
   if (type == "Sequence")
-    return std::make_unique<Chain>(make_sequence(json, "normalizers", object, depth, make_part));
+    return std::make_unique<Chain>(make_sequence(json, "normalizers", object, depth, make_part), object);
   if (type == "NFC" || type == "NFD" || type == "NFKC" || type == "NFKD") return make_form(type);
   if (type == "Prepend") return std::make_unique<Prepend>(json_get<std::string>(json, "prepend", object));
   if (type == "Replace") return make_replace(json, object);

@@ -16,6 +16,9 @@
 namespace aleph::text {
 namespace {
 
+// Patterns of real tokenizers take some hundred bytes; PCRE2 takes much more memory than a pattern is long.
+constexpr size_t kMaxPatternBytes = 1 << 13;
+
 // Where Oniguruma's syntax differs from PCRE2's, walks through a pattern and writes the counterpart.
 class Translator {
  public:
@@ -23,6 +26,7 @@ class Translator {
 
   std::string run() {
     while (at_ < in_.size()) {
+      if (out_.size() > kMaxPatternBytes) unsupported("more than 8 KiB once written out");
       if (in_[at_] == '\\')
         escape();
       else if (in_class_)
@@ -227,8 +231,6 @@ struct CompileContextDeleter {
 };
 using MatchData = std::unique_ptr<pcre2_match_data, MatchDataDeleter>;
 
-constexpr size_t kMaxPatternBytes = 1 << 16;
-
 std::string message_of(int error) {
   std::array<PCRE2_UCHAR, 256> text{};
   pcre2_get_error_message(error, text.data(), text.size());
@@ -325,8 +327,6 @@ struct Regex::Program {
 Regex::Regex(std::unique_ptr<const Program> program) : program_(std::move(program)) {}
 
 Regex::Regex(std::string_view pattern, const std::string& object) {
-  if (pattern.size() > kMaxPatternBytes)
-    throw Error(object, fmt::format("a pattern of {} bytes", pattern.size()), "at most 64 KiB");
   program_ = std::make_unique<Program>(to_pcre2(pattern, object), pattern, object, false);
 }
 
@@ -347,9 +347,17 @@ void Regex::segments(std::string_view text, const SegmentSink& sink) const {
   if (done != text.size() || text.empty()) sink({done, text.size(), false});
 }
 
-std::string Regex::replace(std::string_view text, std::string_view content) const {
+std::string Regex::replace(std::string_view text, std::string_view content, size_t most) const {
+  size_t bytes = 0;
+  segments(text, [&](const Segment& segment) {
+    bytes += segment.is_match ? content.size() : segment.end - segment.begin;
+  });
+  if (bytes > most)
+    throw Error(program_->object,
+                fmt::format("a text of {} bytes that becomes one of {}", text.size(), bytes),
+                fmt::format("at most {}", most));
   std::string out;
-  out.reserve(text.size());
+  out.reserve(bytes);
   segments(text, [&](const Segment& segment) {
     out += segment.is_match ? content : text.substr(segment.begin, segment.end - segment.begin);
   });

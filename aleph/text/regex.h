@@ -32,8 +32,8 @@ class Regex {
   /// Calls `sink` for consecutive segments that cover `text`. Bytes that are not UTF-8 match nothing and
   /// bound the text for what is beside them. Throws Error when a match takes too many steps.
   void segments(std::string_view text, const SegmentSink& sink) const;
-  /// `text` with every match replaced by `content`.
-  std::string replace(std::string_view text, std::string_view content) const;
+  /// `text` with every match replaced by `content`. Throws Error where that gives more than `most` bytes.
+  std::string replace(std::string_view text, std::string_view content, size_t most = std::string::npos) const;
 
  private:
   struct Program;
@@ -42,7 +42,8 @@ class Regex {
   std::unique_ptr<const Program> program_;
 };
 
-/// The pattern in PCRE2's syntax; see regex.cc for the differences. Throws Error naming `object`.
+/// The pattern in PCRE2's syntax; see regex.cc for the differences. Throws Error naming `object`, also where
+/// it would be longer than 8 KiB.
 std::string to_pcre2(std::string_view pattern, const std::string& object);
 
 }  // namespace aleph::text

@@ -47,7 +47,9 @@ void read_added_decoder(const Json& json, const std::string& object, std::vector
   const auto found = json.find("added_tokens_decoder");
   if (found == json.end() || !found->is_object()) return;
   std::vector<std::pair<int64_t, AddedToken>> by_id;
-  for (const auto& [key, token] : found->items()) {
+  for (const auto& item : found->items()) {
+    const std::string& key = item.key();
+    const Json& token = item.value();
     int64_t id = -1;
     const auto [end, status] = std::from_chars(key.data(), key.data() + key.size(), id);
     const std::string name = object + ": added_tokens_decoder";
@@ -69,37 +71,41 @@ void read_added_decoder(const Json& json, const std::string& object, std::vector
 void read_additional(const Json& json, const std::string& object, std::vector<AddedToken>& added) {
   const auto found = json.find("additional_special_tokens");
   if (found == json.end() || !found->is_array()) return;
+  added.reserve(added.size() +
+                static_cast<size_t>(std::count_if(found->begin(), found->end(),
+                                                  [](const Json& token) { return token != ""; })));
   for (const Json& token : *found) {
-    if (token.is_string())
-      added.push_back(special_token(token.get<std::string>()));
-    else
-      added.push_back(special_token(json_get<std::string>(token, "content", object)));
+    const std::string content =
+        token.is_string() ? token.get<std::string>() : json_get<std::string>(token, "content", object);
+    if (!content.empty()) added.push_back(special_token(content));
   }
 }
 
-std::vector<std::pair<std::string, int64_t>> read_vocabulary(const fs::path& path) {
+Vocabulary::Entries read_vocabulary(const fs::path& path) {
   const Json json = parse_json(io::read_file(path, kMaxFileBytes), path.string());
   if (!json.is_object()) throw Error(path.string(), "JSON that is no object", "tokens and their ids");
-  std::vector<std::pair<std::string, int64_t>> entries;
+  Vocabulary::Entries entries;
+  entries.reserve(json.size());
   for (const auto& [token, id] : json.items())
     entries.emplace_back(token, json_get<int64_t>(json, token.c_str(), path.string()));
   return entries;
 }
 
-BpeModel::Merges read_merges(const fs::path& path) {
-  const std::string text = io::read_file(path, kMaxFileBytes);
+/// Of a merges.txt; `object` names it in errors.
+BpeModel::Merges merges_of(std::string_view text, const std::string& object) {
   BpeModel::Merges merges;
+  merges.reserve(static_cast<size_t>(std::count(text.begin(), text.end(), '\n')) + 1);
   int64_t number = 0;
   for (size_t begin = 0; begin < text.size();) {
     const size_t end = std::min(text.find('\n', begin), text.size());
-    std::string_view line(text.data() + begin, end - begin);
+    std::string_view line = text.substr(begin, end - begin);
     begin = end + 1;
     ++number;
     if (line.ends_with('\r')) line.remove_suffix(1);
     if (line.starts_with("#version") || (line.empty() && begin >= text.size())) continue;
     const size_t space = line.find(' ');
     if (space == std::string_view::npos || line.find(' ', space + 1) != std::string_view::npos)
-      throw Error(fmt::format("{}: line {}", path.string(), number), "'" + printable(line) + "'",
+      throw Error(fmt::format("{}: line {}", object, number), "'" + printable(line) + "'",
                   "two tokens with one space between them");
     merges.emplace_back(line.substr(0, space), line.substr(space + 1));
   }
@@ -136,12 +142,16 @@ std::unique_ptr<TokenizerParts> parts_from_gpt2_files(const fs::path& directory,
   const fs::path merges_path = directory / "merges.txt";
   Vocabulary vocabulary(read_vocabulary(vocabulary_path), vocabulary_path.string());
   const SpecialNames names = with_defaults(config.names, vocabulary);
-  auto parts = std::make_unique<TokenizerParts>(
-      BpeModel(std::move(vocabulary), read_merges(merges_path), BpeOptions{}, merges_path.string()));
+  const std::string merges_text = io::read_file(merges_path, kMaxFileBytes);
+  auto parts = std::make_unique<TokenizerParts>(BpeModel(std::move(vocabulary),
+                                                         merges_of(merges_text, merges_path.string()),
+                                                         BpeOptions{}, merges_path.string()));
   const Json byte_level = {{"type", "ByteLevel"}, {"add_prefix_space", config.add_prefix_space}};
   parts->pre_tokenizer = PreTokenizer(byte_level, directory.string());
   parts->decoder = Decoder(byte_level, directory.string());
-  std::vector<AddedToken> added = config.added;
+  std::vector<AddedToken> added;
+  added.reserve(config.added.size() + 4);
+  added = config.added;
   for (const auto* name : {&names.bos, &names.eos, &names.unk, &names.pad})
     if (*name) added.push_back(special_token(**name));
   parts->added = AddedTokens(added, parts->model.vocabulary(), nullptr);

@@ -12,15 +12,14 @@ const Json& member(const Json& json, const char* key) {
   return found == json.end() ? null : *found;
 }
 
-std::vector<std::pair<std::string, int64_t>> vocabulary_entries(const Json& model,
-                                                                const std::string& object) {
+Vocabulary::Entries vocabulary_entries(const Json& model, const std::string& object) {
   const Json& vocabulary = member(model, "vocab");
   if (!vocabulary.is_object()) throw Error(object, "no object 'vocab'", "tokens and their ids");
-  std::vector<std::pair<std::string, int64_t>> entries;
+  Vocabulary::Entries entries;
   entries.reserve(vocabulary.size());
   for (const auto& [token, id] : vocabulary.items()) {
     if (!id.is_number_integer())
-      throw Error(object, fmt::format("id {} for token '{}'", printable(id.dump()), printable(token)),
+      throw Error(object, fmt::format("id {} for token '{}'", json_shown(id), printable(token)),
                   "an integer");
     // Over 2^63 it would read as negative, which is refused as well.
     entries.emplace_back(token, id.get<int64_t>());
@@ -28,16 +27,19 @@ std::vector<std::pair<std::string, int64_t>> vocabulary_entries(const Json& mode
   return entries;
 }
 
-std::pair<std::string, std::string> merge_of(const Json& merge, size_t rank, const std::string& object) {
+BpeModel::Merges::value_type merge_of(const Json& merge, size_t rank, const std::string& object) {
+  const auto text_of = [](const Json& value) -> std::string_view {
+    return value.get_ref<const std::string&>();
+  };
   if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string())
-    return {merge[0].get<std::string>(), merge[1].get<std::string>()};
+    return {text_of(merge[0]), text_of(merge[1])};
   if (merge.is_string()) {
-    const auto& text = merge.get_ref<const std::string&>();
+    const std::string_view text = text_of(merge);
     const size_t space = text.find(' ');
-    if (space != std::string::npos && text.find(' ', space + 1) == std::string::npos)
+    if (space != std::string_view::npos && text.find(' ', space + 1) == std::string_view::npos)
       return {text.substr(0, space), text.substr(space + 1)};
   }
-  throw Error(object, fmt::format("merge {} that is {}", rank, printable(merge.dump())),
+  throw Error(object, fmt::format("merge {} that is {}", rank, json_shown(merge)),
               "two tokens, as an array or with one space between them");
 }
 

@@ -14,10 +14,12 @@ namespace aleph::text {
 /// Each token has one id and each id at most one token; there may be holes. Moves only.
 class Vocabulary {
  public:
+  using Entries = std::vector<std::pair<std::string, int64_t>>;
+
   Vocabulary() = default;
   /// Throws Error naming `object` for an id that is negative, given twice, or far larger than the number of
   /// tokens (more than 16 times, over 65,536).
-  Vocabulary(std::vector<std::pair<std::string, int64_t>> entries, const std::string& object);
+  Vocabulary(Entries entries, const std::string& object);
   Vocabulary(Vocabulary&&) noexcept = default;
   Vocabulary& operator=(Vocabulary&&) noexcept = default;
 
@@ -25,13 +27,12 @@ class Vocabulary {
   /// The token of `id`, or nullptr.
   const std::string* token(int64_t id) const;
   /// Number of tokens.
-  int64_t count() const { return static_cast<int64_t>(ids_.size()); }
+  int64_t count() const { return static_cast<int64_t>(entries_.size()); }
   /// 1 + the largest id.
-  int64_t end() const { return static_cast<int64_t>(tokens_.size()); }
+  int64_t end() const { return entries_.empty() ? 0 : entries_.back().second + 1; }
 
  private:
-  std::vector<std::string> tokens_;  // never changes once ids_ refers to it
-  std::vector<bool> present_;
+  Entries entries_;  // by id; never changes once ids_ refers to it
   std::unordered_map<std::string_view, int32_t> ids_;
 };
 
