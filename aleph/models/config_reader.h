@@ -14,7 +14,7 @@ namespace aleph::models {
 
 /// Largest values that are taken for serious: products of any of them fit 64 bits.
 struct SizeLimits {
-  static constexpr int64_t kLayers = 1 << 14;
+  static constexpr int64_t kLayers = 1 << 10;
   static constexpr int64_t kWidth = 1 << 22;
   static constexpr int64_t kHeads = 1 << 16;
   static constexpr int64_t kVocabulary = 1 << 26;

@@ -17,7 +17,7 @@ nlohmann::json rope_object(const ConfigReader& reader) {
   for (const char* key : {"rope_parameters", "rope_scaling"}) {
     if (!reader.has(key)) continue;
     const nlohmann::json& rope = reader.json().at(key);
-    if (!rope.is_object()) reader.fail(key, printable(rope.dump()), "an object or null");
+    if (!rope.is_object()) reader.fail(key, json_shown(rope), "an object or null");
     return rope;
   }
   return nlohmann::json::object();
