@@ -61,7 +61,8 @@ endif()
 add_library(aleph_options INTERFACE)
 target_include_directories(aleph_options INTERFACE ${CMAKE_SOURCE_DIR})
 target_compile_options(aleph_options INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual
-  -Wno-missing-field-initializers -Wno-restrict -ffp-contract=off -fno-math-errno -fno-trapping-math)
+  -Wno-missing-field-initializers $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>
+  $<$<CXX_COMPILER_ID:Clang>:-Wno-psabi> $<$<CXX_COMPILER_ID:Clang>:-Wno-pass-failed> -ffp-contract=off -fno-math-errno -fno-trapping-math)
 target_compile_definitions(aleph_options INTERFACE $<$<BOOL:${URING_FOUND}>:ALEPH_HAVE_IO_URING=1>)
 if(ALEPH_WERROR)
   target_compile_options(aleph_options INTERFACE -Werror)
@@ -69,6 +70,6 @@ endif()
 # g++ sees uninitialized values in instrumented code that are none.
 if(ALEPH_SANITIZE)
   target_compile_options(aleph_options INTERFACE -fsanitize=${ALEPH_SANITIZE} -fno-omit-frame-pointer
-    -fno-sanitize-recover=all -Wno-maybe-uninitialized)
+    -fno-sanitize-recover=all $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
   target_link_options(aleph_options INTERFACE -fsanitize=${ALEPH_SANITIZE})
 endif()

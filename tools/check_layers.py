@@ -30,7 +30,7 @@ VENDORS = [
 ]
 
 # Folders outside aleph/ that may see all of it. They get vendors through it, as everyone else.
-OUTSIDE = ("tests", "bench", "examples")
+OUTSIDE = ("tests", "fuzz", "bench", "examples")
 
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]', re.M)
 # `omp simd` is a hint to the compiler; everything else in OpenMP starts or joins threads.

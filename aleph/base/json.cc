@@ -46,9 +46,7 @@ bool is_a(const Json& value) {
 
 template <typename T>
 T convert(const Json& value, const char* key, const std::string& object) {
-  if (!is_a<T>(value))
-    throw Error(object + ": " + key, printable(value.dump(-1, ' ', false, Json::error_handler_t::replace)),
-                type_words<T>());
+  if (!is_a<T>(value)) throw Error(object + ": " + key, json_shown(value), type_words<T>());
   return value.get<T>();
 }
 
