@@ -194,6 +194,7 @@ void create_directories(const fs::path& path, SystemCalls* calls) {
   const int result = calls_or_real(calls).make_directory(path.c_str());
   if (result == -EEXIST && fs::is_directory(path, ignored)) return;
   require(result, path.string(), "a directory to be created");
+  sync_directory(path.parent_path(), calls);
 }
 
 void remove_all(const fs::path& path, SystemCalls* calls) {

@@ -88,7 +88,7 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view t
 /// The whole file; throws Error when it is larger than `max_bytes`.
 std::string read_file(const std::filesystem::path& path, int64_t max_bytes, SystemCalls* calls = nullptr);
 
-/// Creates the directory and its parents where missing.
+/// Creates the directory and its parents where missing; their names are on the disk when it returns.
 void create_directories(const std::filesystem::path& path, SystemCalls* calls = nullptr);
 
 /// Removes a file or a directory with all it holds (links are removed, not followed); a missing one is fine.

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <fstream>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -304,7 +305,7 @@ TEST(FaultInjection, PowerLossTakesBackWhatWasNotSynced) {
     const File synced = File::create(dir / "nameless", &faults);
     synced.write_at(0, random_bytes(10, 3));
     synced.sync();  // but not its name
-    io::create_directories(dir / "d", &faults);
+    ASSERT_EQ(faults.make_directory((dir / "d").c_str()), 0);
   }
   rename_path(dir / "kept", dir / "renamed", &faults);
   faults.lose_power(FaultInjection::PowerLoss::kAll);
@@ -324,17 +325,111 @@ TEST(FaultInjection, RandomPowerLossKeepsSomeWrites) {
   {
     const File file = File::create(dir / "a", &faults);
     sync_directory(dir.path(), &faults);
-    for (int64_t i = 0; i < 64; ++i) file.write_at(10 * i, random_bytes(10, 5));
+    file.write_at(0, std::vector<std::byte>(64 * 4096));
+    file.sync();
+    file.write_at(0, random_bytes(64 * 4096, 5));  // one call: pages are lost one by one
   }
   faults.lose_power(FaultInjection::PowerLoss::kRandom, 8);
-  std::vector<std::byte> data(640);
+  std::vector<std::byte> data(64 * 4096);
   File::open_read(dir / "a").read_at(0, data);
-  const auto expected = random_bytes(10, 5);
+  const auto written = random_bytes(64 * 4096, 5);
+  const std::vector<std::byte> zeros(4096);
   int survived = 0;
-  for (auto it = data.begin(); it != data.end(); it += 10)
-    survived += std::equal(expected.begin(), expected.end(), it);
+  for (int64_t page = 0; page < 64; ++page) {
+    const bool kept = std::equal(data.begin() + 4096 * page, data.begin() + 4096 * (page + 1),
+                                 written.begin() + 4096 * page);
+    survived += kept ? 1 : 0;
+    EXPECT_TRUE(kept || std::equal(zeros.begin(), zeros.end(), data.begin() + 4096 * page)) << page;
+  }
   EXPECT_GT(survived, 15);
   EXPECT_LT(survived, 49);
+}
+
+/// A page written three times holds one of the three, or what it held before; never older bytes under newer
+/// ones that it kept.
+TEST(FaultInjection, APageIsAsItWasAfterSomeWrite) {
+  std::set<char> seen;
+  for (uint64_t seed = 0; seed < 60; ++seed) {
+    const TemporaryDirectory dir;
+    FaultInjection faults;
+    write_file_atomically(dir / "a", std::string(100, '0'), &faults);
+    {
+      const File file = File::open_read_write(dir / "a", Direct::kNo, &faults);
+      for (const char version : {'1', '2', '3'})
+        file.write_at(0, std::vector<std::byte>(100, static_cast<std::byte>(version)));
+    }
+    faults.lose_power(PowerLoss::kRandom, seed);
+    const std::string found = text_of(dir / "a");
+    ASSERT_EQ(found, std::string(100, found[0]));
+    seen.insert(found[0]);
+  }
+  EXPECT_EQ(seen, (std::set<char>{'0', '1', '2', '3'}));
+}
+
+/// Names that were not synced are there or not, in every combination; what builds on another only with it.
+TEST(FaultInjection, NamesSurviveInAnyCombinationThatCanBe) {
+  std::set<std::string> seen;
+  for (uint64_t seed = 0; seed < 200; ++seed) {
+    const TemporaryDirectory dir;
+    FaultInjection faults;
+    write_file_atomically(dir / "old", "1", &faults);
+    write_file_atomically(dir / "gone", "2", &faults);
+    File::create(dir / "new", &faults);
+    rename_path(dir / "new", dir / "old", &faults);  // only where "new" was made
+    io::remove_all(dir / "gone", &faults);
+    ASSERT_EQ(faults.make_directory((dir / "d").c_str()), 0);
+    faults.lose_power(PowerLoss::kRandom, seed);
+    std::string found = fs::exists(dir / "old") ? "old" + text_of(dir / "old") : "";
+    for (const char* name : {"new", "gone", "d"})
+      found += fs::exists(dir / name) ? std::string(" ") + name : "";
+    seen.insert(found);
+  }
+  EXPECT_EQ(seen.size(), 3u * 2 * 2) << ::testing::PrintToString(seen);
+  EXPECT_TRUE(seen.contains("old1 new gone")) << "made, but neither renamed nor removed";
+  EXPECT_TRUE(seen.contains("old")) << "renamed and removed, no directory";
+}
+
+/// A removed file comes back with what it held, unless its directory was synced.
+TEST(FaultInjection, RemovedFilesComeBack) {
+  for (const bool synced : {false, true}) {
+    const TemporaryDirectory dir;
+    FaultInjection faults;
+    io::create_directories(dir / "a/b", &faults);
+    write_file_atomically(dir / "a/b/file", "text", &faults);
+    io::remove_all(dir / "a", &faults);
+    EXPECT_FALSE(fs::exists(dir / "a"));
+    if (synced) sync_directory(dir.path(), &faults);
+    faults.lose_power(PowerLoss::kAll);
+    EXPECT_EQ(fs::exists(dir / "a"), !synced);
+    if (!synced) {
+      EXPECT_EQ(text_of(dir / "a/b/file"), "text");
+    }
+  }
+  FaultInjection faults;
+  const TemporaryDirectory dir;
+  write_file_atomically(dir / "d.file", "x", &faults);
+  EXPECT_EQ(faults.remove(dir.path().c_str()), -ENOTEMPTY);
+  EXPECT_EQ(faults.remove((dir / "none").c_str()), -ENOENT);
+}
+
+TEST(FaultInjection, TheNthCallOfAnyKindFailsOrIsShort) {
+  const TemporaryDirectory dir;
+  for (int64_t nth = 1; nth <= 5; ++nth) {  // open, write, sync, rename, open, sync
+    FaultInjection faults(false);
+    faults.fail_any(nth, EDQUOT);
+    EXPECT_THROW(write_file_atomically(dir / "a", "text", &faults), Error) << nth;
+    ASSERT_TRUE(faults.struck());
+    EXPECT_EQ(faults.calls(), nth);
+    EXPECT_NE(faults.struck()->path.find(dir.path().string()), std::string::npos);
+    EXPECT_THROW(faults.lose_power(PowerLoss::kAll), InternalError) << "nothing was remembered";
+  }
+  FaultInjection faults;
+  faults.fail_any(2, 0);
+  write_file_atomically(dir / "a", "text", &faults);
+  EXPECT_EQ(text_of(dir / "a"), "text");
+  EXPECT_EQ(faults.struck()->bytes, 4);
+  EXPECT_EQ(faults.count(Call::kWrite), 2);
+  EXPECT_EQ(faults.calls(), 7);
 }
 
 TEST(FaultInjection, NothingWorksAfterTheKill) {
