@@ -19,6 +19,11 @@ void Console::line(const std::string& text) {
   write(text + "\n");
 }
 
+void Console::warning(const std::string& text) {
+  finish();
+  fmt::print(stderr, "aleph: warning: {}\n", text);
+}
+
 void Console::progress(const std::string& text) {
   if (!options_.terminal) return line(text);
   write("\r\033[K" + text);

@@ -9,7 +9,7 @@
 namespace aleph {
 
 /// Where notes and progress go. `line` writes a lasting line; `progress` rewrites one line on a terminal and
-/// falls back to lasting lines elsewhere. Quiet drops both; errors are not its business.
+/// falls back to lasting lines elsewhere. Quiet drops both, but no warnings; errors are not its business.
 class Console {
  public:
   struct Options {
@@ -23,6 +23,8 @@ class Console {
   static Console detect(bool quiet);
 
   void line(const std::string& text);
+  /// A line that nobody should miss: "aleph: warning: TEXT".
+  void warning(const std::string& text);
   void progress(const std::string& text);
   /// Ends a progress line that stands open, so that what follows starts on a fresh line.
   void finish();

@@ -58,6 +58,16 @@ void remove_leftovers(const fs::path& root, io::SystemCalls* calls) {
   }
 }
 
+/// Takes the names of checkpoints away: nothing half removed ever has one, not even after a power cut.
+void withdraw(const fs::path& root, const std::vector<CheckpointInfo>& doomed, io::SystemCalls* calls) {
+  for (const CheckpointInfo& info : doomed) {
+    const fs::path temporary = info.path.string() + std::string(kTemporary);
+    io::remove_all(temporary, calls);
+    io::rename_path(info.path, temporary, calls);
+  }
+  if (!doomed.empty()) io::sync_directory(root, calls);
+}
+
 /// Pieces whose bytes keep the next one aligned for direct I/O come first.
 std::vector<StatePiece> by_alignment(std::vector<StatePiece> pieces) {
   std::stable_partition(pieces.begin(), pieces.end(),
@@ -142,7 +152,6 @@ void CheckpointWriter::State::publish(const Json& state, ManifestFile own) {
   io::write_file_atomically(temporary / kManifestFile, manifest_text(manifest), options.calls);
   io::replace_directory(temporary, checkpoint_path(options.root, options.step), options.calls);
   io::sync_directory(options.root, options.calls);
-  io::sync_directory(fs::absolute(options.root).parent_path(), options.calls);
   io::remove_all(temporary, options.calls);  // a replaced checkpoint stands there now
 }
 
@@ -159,18 +168,26 @@ void CheckpointWriter::commit(const Json& state) {
   state_->barrier();
 }
 
-std::vector<CheckpointInfo> list_checkpoints(const fs::path& root) {
+std::vector<CheckpointInfo> find_checkpoints(const fs::path& root, io::SystemCalls* calls) {
   std::vector<CheckpointInfo> found;
   for (const fs::path& entry : entries_of(root)) {
-    if (!step_of(entry.filename().string())) continue;
+    const std::optional<int64_t> step = step_of(entry.filename().string());
+    if (!step || !fs::is_directory(entry)) continue;
+    found.push_back({*step, entry, {}});
     try {
-      found.push_back({read_manifest(entry).step, entry});
-    } catch (const Error&) {
-      // Not complete: not listed.
+      read_manifest(entry, calls);
+    } catch (const Error& error) {
+      found.back().fault = error.what();
     }
   }
   std::sort(found.begin(), found.end(),
             [](const CheckpointInfo& a, const CheckpointInfo& b) { return a.step < b.step; });
+  return found;
+}
+
+std::vector<CheckpointInfo> list_checkpoints(const fs::path& root, io::SystemCalls* calls) {
+  std::vector<CheckpointInfo> found = find_checkpoints(root, calls);
+  std::erase_if(found, [](const CheckpointInfo& info) { return !info.fault.empty(); });
   return found;
 }
 
@@ -179,16 +196,19 @@ std::optional<fs::path> newest_complete_checkpoint(const fs::path& root) {
   return found.empty() ? std::nullopt : std::optional(found.back().path);
 }
 
-void remove_old_checkpoints(const fs::path& root, int64_t keep_last, io::SystemCalls* calls) {
+void remove_old_checkpoints(const fs::path& root, int64_t newest, int64_t keep_last, io::SystemCalls* calls) {
   ALEPH_CHECK(keep_last > 0, "{} checkpoints to keep", keep_last);
-  const std::vector<CheckpointInfo> found = list_checkpoints(root);
-  for (size_t i = 0; i + static_cast<size_t>(keep_last) < found.size(); ++i) {
-    // Under a temporary name first, so that a kill leaves no half of it behind.
-    const fs::path doomed = found[i].path.string() + std::string(kTemporary);
-    io::remove_all(doomed, calls);
-    io::rename_path(found[i].path, doomed, calls);
-    io::remove_all(doomed, calls);
-  }
+  std::vector<CheckpointInfo> found = list_checkpoints(root, calls);
+  std::erase_if(found, [&](const CheckpointInfo& info) { return info.step > newest; });
+  if (found.size() <= static_cast<size_t>(keep_last)) return;
+  found.resize(found.size() - static_cast<size_t>(keep_last));
+  withdraw(root, found, calls);
+  remove_leftovers(root, calls);
+}
+
+void remove_checkpoints(const fs::path& root, io::SystemCalls* calls) {
+  withdraw(root, find_checkpoints(root, calls), calls);
+  remove_leftovers(root, calls);
 }
 
 }  // namespace aleph::checkpoint

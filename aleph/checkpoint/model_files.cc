@@ -9,6 +9,7 @@
 #include "aleph/base/error.h"
 #include "aleph/base/json.h"
 #include "aleph/base/text_util.h"
+#include "aleph/checkpoint/crc32c.h"
 #include "aleph/io/file.h"
 
 namespace aleph::checkpoint {
@@ -149,6 +150,25 @@ int64_t ModelFiles::total_bytes() const {
   return total;
 }
 
+std::map<std::string, uint32_t> weight_checksums(const ModelFiles& files) {
+  std::map<std::string, uint32_t> checksums;
+  for (const std::string& name : files.names()) {
+    checksums[name] = crc32c(files.file_of(name).raw(name));
+    files.release(name);
+  }
+  return checksums;
+}
+
+void check_weights(const ModelFiles& files, const std::map<std::string, uint32_t>& kept) {
+  const std::map<std::string, uint32_t> found = weight_checksums(files);
+  for (const auto& [name, expected] : kept) {
+    const std::string object = fmt::format("{}: tensor '{}'", files.file_of(name).path(), printable(name));
+    if (found.at(name) != expected)
+      throw Error(object, fmt::format("checksum {:08x}", found.at(name)),
+                  fmt::format("{:08x}: the file is damaged, or not the one that was saved", expected));
+  }
+}
+
 ModelWriter::ModelWriter(const fs::path& directory, const std::vector<TensorEntry>& entries,
                          int64_t max_shard_bytes, io::SystemCalls* calls)
     : directory_(directory), calls_(calls) {
@@ -211,15 +231,25 @@ void ModelWriter::remove_stale_files() const {
     if (weights && !current.contains(name)) stale.push_back(entry.path());
   }
   for (const fs::path& path : stale) io::remove_all(path, calls_);
+  if (!stale.empty()) io::sync_directory(directory_, calls_);  // not back after a power cut
 }
 
-void copy_tokenizer_files(const fs::path& from, const fs::path& to) {
+fs::path replaced_tokenizer_file(const fs::path& from, const fs::path& to) {
+  std::error_code error;
+  for (const char* name : kTokenizerFiles)
+    if (fs::exists(from / name, error) && fs::exists(to / name, error) &&
+        io::read_file(from / name, kMaxTokenizerBytes) != io::read_file(to / name, kMaxTokenizerBytes))
+      return to / name;
+  return {};
+}
+
+void copy_tokenizer_files(const fs::path& from, const fs::path& to, io::SystemCalls* calls) {
   std::error_code error;
   if (fs::equivalent(from, to, error)) return;
-  io::create_directories(to);
+  io::create_directories(to, calls);
   for (const char* name : kTokenizerFiles)
     if (fs::exists(from / name, error))
-      io::write_file_atomically(to / name, io::read_file(from / name, kMaxTokenizerBytes));
+      io::write_file_atomically(to / name, io::read_file(from / name, kMaxTokenizerBytes), calls);
 }
 
 }  // namespace aleph::checkpoint

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -45,6 +46,12 @@ class ModelFiles {
   std::unordered_map<std::string, size_t> where_;  // name to index in files_
 };
 
+/// The CRC-32C of every tensor's bytes as they are in the files, by name. The format has no checksums:
+/// whoever wants to know of damage keeps these.
+std::map<std::string, uint32_t> weight_checksums(const ModelFiles& files);
+/// Throws Error naming file and tensor where one is not as kept.
+void check_weights(const ModelFiles& files, const std::map<std::string, uint32_t>& kept);
+
 /// Writes the weights of a model directory: model.safetensors, or model-00001-of-0000N.safetensors with an
 /// index where they exceed `max_shard_bytes`. Everything stands under temporary names until finish.
 class ModelWriter {
@@ -71,8 +78,13 @@ class ModelWriter {
   std::unordered_map<std::string, size_t> where_;  // name to index in shards_
 };
 
+/// The file that copy_tokenizer_files would replace by one with other contents; empty: none.
+std::filesystem::path replaced_tokenizer_file(const std::filesystem::path& from,
+                                              const std::filesystem::path& to);
+
 /// Copies what a model directory holds beside config and weights (tokenizer, chat template, generation
 /// settings) where present; replaces files in `to`.
-void copy_tokenizer_files(const std::filesystem::path& from, const std::filesystem::path& to);
+void copy_tokenizer_files(const std::filesystem::path& from, const std::filesystem::path& to,
+                          io::SystemCalls* calls = nullptr);
 
 }  // namespace aleph::checkpoint

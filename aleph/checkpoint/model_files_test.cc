@@ -171,7 +171,8 @@ TEST_F(ModelFilesTest, AKillAtAnyChangeNeverMixesWeights) {
       save(before, 1, &faults);
       faults.kill_at_change(kill);
       finished = one_line_fault_of([&] { save(after, 2, &faults); }) == "no error";
-      faults.lose_power(io::FaultInjection::PowerLoss::kAll);
+      faults.lose_power(kill % 2 == 0 ? io::PowerLoss::kAll : io::PowerLoss::kRandom,
+                        static_cast<uint64_t>(kill));
       const std::string fault = open_fault();
       if (fault == "no error") {
         EXPECT_TRUE(holds(2) || (!finished && holds(1))) << before << " to " << after << " at " << kill;

@@ -350,8 +350,10 @@ SafetensorsWriter::SafetensorsWriter(SafetensorsWriter&&) noexcept = default;
 
 SafetensorsWriter::~SafetensorsWriter() {
   if (state_ == nullptr || state_->published) return;
-  std::error_code ignored;  // a leftover is in nobody's way: the next writer starts anew
-  std::filesystem::remove(state_->temporary, ignored);
+  try {
+    io::remove_all(state_->temporary, state_->calls);
+  } catch (const Error&) {  // a leftover is in nobody's way: the next writer starts anew
+  }
 }
 
 void SafetensorsWriter::write(std::string_view name, int64_t byte_offset, std::span<const std::byte> data) {

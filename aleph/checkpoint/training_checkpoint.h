@@ -99,14 +99,22 @@ class CheckpointReader {
 struct CheckpointInfo {
   int64_t step = 0;
   std::filesystem::path path;
+  std::string fault;  ///< what manifest and file sizes say is wrong with it; empty: it is complete
 };
 
-/// The checkpoints of `root` that are complete by manifest and file sizes, oldest step first. An absent root
-/// has none.
-std::vector<CheckpointInfo> list_checkpoints(const std::filesystem::path& root);
+/// What has the name of a checkpoint in `root`, oldest step first. An absent root has none.
+std::vector<CheckpointInfo> find_checkpoints(const std::filesystem::path& root,
+                                             io::SystemCalls* calls = nullptr);
+/// Those without fault.
+std::vector<CheckpointInfo> list_checkpoints(const std::filesystem::path& root,
+                                             io::SystemCalls* calls = nullptr);
 std::optional<std::filesystem::path> newest_complete_checkpoint(const std::filesystem::path& root);
-/// Removes all complete checkpoints but the newest `keep_last` (> 0).
-void remove_old_checkpoints(const std::filesystem::path& root, int64_t keep_last,
+/// Of the complete checkpoints of `newest` and earlier steps, removes all but the last `keep_last` (> 0).
+/// Later ones are of another course of the run, and stay.
+void remove_old_checkpoints(const std::filesystem::path& root, int64_t newest, int64_t keep_last,
                             io::SystemCalls* calls = nullptr);
+/// Removes all that has the name of a checkpoint, or of one that is being saved or removed. On the disk when
+/// it returns: none comes back after a power cut.
+void remove_checkpoints(const std::filesystem::path& root, io::SystemCalls* calls = nullptr);
 
 }  // namespace aleph::checkpoint

@@ -251,13 +251,15 @@ TEST_F(TrainingCheckpoint, CheckpointsAreListedByStepAndOldOnesRemoved) {
   for (const CheckpointInfo& info : list_checkpoints(root_)) steps.push_back(info.step);
   EXPECT_THAT(steps, ElementsAre(9, 20, 100));
   EXPECT_EQ(newest_complete_checkpoint(root_), at(100));
-  remove_old_checkpoints(root_, 5);
+  remove_old_checkpoints(root_, 100, 5);
   EXPECT_EQ(list_checkpoints(root_).size(), 3u);
-  remove_old_checkpoints(root_, 2);
+  remove_old_checkpoints(root_, 20, 2);
+  EXPECT_EQ(list_checkpoints(root_).size(), 3u) << "what comes after step 20 does not count";
+  remove_old_checkpoints(root_, 100, 2);
   EXPECT_EQ(list_checkpoints(root_).front().step, 20);
   EXPECT_FALSE(fs::exists(at(9)));
   EXPECT_TRUE(fs::exists(root_ / "checkpoint-500")) << "what is not complete is left to its owner";
-  EXPECT_THROW(remove_old_checkpoints(root_, 0), InternalError);
+  EXPECT_THROW(remove_old_checkpoints(root_, 100, 0), InternalError);
 }
 
 TEST_F(TrainingCheckpoint, LeftoversOfKilledSavesAreRemoved) {
@@ -300,32 +302,38 @@ TEST_F(TrainingCheckpoint, AFullDiskOrDeadDiskIsAnErrorAndKeepsTheOldOne) {
   expect_holds(at(1), 1);
 }
 
-// The process is killed before its nth change to the disk, then the machine loses power as well.
+// The process is killed before its nth change to the disk; then the machine may lose power as well.
 TEST_F(TrainingCheckpoint, TheLastGoodOneSurvivesAKillAtAnyChange) {
-  const std::vector<Whole> small = {{"a", DType::kF32, 700}, {"b", DType::kBF16, 33}};
-  using PowerLoss = io::FaultInjection::PowerLoss;
-  for (const int64_t next_step : {1, 2}) {  // a new one, and one that replaces the old
+  const std::vector<Whole> small = {{"a", DType::kF32, 7000}, {"b", DType::kBF16, 33}};
+  // A save that is cut; true where it was through before. Loss 0: none, 1: of all, 2...: random.
+  const auto cut = [&](int64_t next_step, int64_t kill, uint64_t loss) {
+    fs::remove_all(root_);
+    io::FaultInjection faults;
+    run_save({.root = root_, .step = 1, .seed = 1, .tensors = small, .calls = &faults});
+    faults.kill_at_change(kill);
+    const std::string fault = one_line_fault_of(
+        [&] { run_save({.root = root_, .step = next_step, .seed = 2, .tensors = small, .calls = &faults}); });
+    const bool finished = fault == "no error";
+    if (loss > 0) faults.lose_power(loss == 1 ? io::PowerLoss::kAll : io::PowerLoss::kRandom, loss);
+    const auto newest = newest_complete_checkpoint(root_);
+    if (!newest) return ADD_FAILURE() << fault, true;
+    const uint64_t seed = CheckpointReader(*newest).state()["seed"].get<uint64_t>();
+    EXPECT_TRUE(seed == 2 || !finished) << "the save had returned";
+    for (const CheckpointInfo& info : find_checkpoints(root_)) EXPECT_EQ(info.fault, "");
+    expect_holds(*newest, seed, small);
+    io::FaultInjection no_sync(false);                                                     // fast
+    run_save({.root = root_, .step = 3, .seed = 3, .tensors = small, .calls = &no_sync});  // cleans up
+    expect_holds(at(3), 3, small);
+    for (const std::string& name : names_in(root_)) EXPECT_EQ(name.find(".tmp"), std::string::npos) << name;
+    return finished;
+  };
+  for (const int64_t next_step : {1, 2}) {  // one that replaces the old, and a new one
     bool finished = false;
-    for (int64_t kill = 1; !finished; ++kill) {
+    for (int64_t kill = 1; !finished && !HasFailure(); ++kill) {
       ASSERT_LT(kill, 200);
-      fs::remove_all(root_);
-      io::FaultInjection faults;
-      run_save({.root = root_, .step = 1, .seed = 1, .tensors = small, .calls = &faults});
-      faults.kill_at_change(kill);
-      const std::string fault = one_line_fault_of([&] {
-        run_save({.root = root_, .step = next_step, .seed = 2, .tensors = small, .calls = &faults});
-      });
-      finished = fault == "no error";
-      if (kill % 3 != 0)
-        faults.lose_power(kill % 3 == 1 ? PowerLoss::kAll : PowerLoss::kRandom, static_cast<uint64_t>(kill));
-      const auto newest = newest_complete_checkpoint(root_);
-      ASSERT_TRUE(newest.has_value()) << "step " << next_step << " at " << kill << ": " << fault;
-      const uint64_t seed = CheckpointReader(*newest).state()["seed"].get<uint64_t>();
-      EXPECT_TRUE(seed == 2 || !finished) << kill;
-      expect_holds(*newest, seed, small);
-      run_save({.root = root_, .step = 3, .seed = 3, .tensors = small});  // the next save cleans up
-      expect_holds(at(3), 3, small);
-      for (const std::string& name : names_in(root_)) EXPECT_EQ(name.find(".tmp"), std::string::npos) << name;
+      SCOPED_TRACE(fmt::format("step {}, change {}", next_step, kill));
+      for (uint64_t loss = 0; loss < 4; ++loss)
+        finished = cut(next_step, kill, loss < 2 ? loss : 10 * static_cast<uint64_t>(kill) + loss);
     }
   }
 }
@@ -336,14 +344,28 @@ TEST_F(TrainingCheckpoint, RemovingOldOnesSurvivesAKillAtAnyChange) {
   for (int64_t kill = 1; !finished; ++kill) {
     ASSERT_LT(kill, 100);
     fs::remove_all(root_);
-    for (const int64_t step : {1, 2, 3}) run_save({.root = root_, .step = step, .seed = 4, .tensors = small});
     io::FaultInjection faults;
+    for (const int64_t step : {1, 2, 3})
+      run_save({.root = root_, .step = step, .seed = 4, .tensors = small, .calls = &faults});
     faults.kill_at_change(kill);
-    finished = one_line_fault_of([&] { remove_old_checkpoints(root_, 1, &faults); }) == "no error";
-    for (const CheckpointInfo& info : list_checkpoints(root_)) expect_holds(info.path, 4, small);
+    finished = one_line_fault_of([&] { remove_old_checkpoints(root_, 3, 1, &faults); }) == "no error";
+    if (!finished && kill % 2 == 0) faults.lose_power(io::PowerLoss::kRandom, static_cast<uint64_t>(kill));
+    for (const CheckpointInfo& info : find_checkpoints(root_)) expect_holds(info.path, 4, small);
     EXPECT_EQ(newest_complete_checkpoint(root_), at(3));
   }
   EXPECT_EQ(names_in(root_).size(), 1u);
+}
+
+TEST_F(TrainingCheckpoint, RemovedOnesNeverComeBack) {
+  for (uint64_t seed = 0; seed < 10; ++seed) {
+    fs::remove_all(root_);
+    io::FaultInjection faults;
+    for (const int64_t step : {1, 2})
+      run_save({.root = root_, .step = step, .tensors = {{"a", DType::kF32, 7}}, .calls = &faults});
+    remove_checkpoints(root_, &faults);
+    faults.lose_power(io::PowerLoss::kRandom, seed);
+    EXPECT_TRUE(find_checkpoints(root_).empty());
+  }
 }
 
 }  // namespace

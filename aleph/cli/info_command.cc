@@ -17,6 +17,7 @@
 #include "aleph/text/tokenizer.h"
 #include "aleph/text/utf8.h"
 #include "aleph/train/deepspeed_config.h"
+#include "aleph/train/output_dir.h"
 
 namespace aleph::cli {
 namespace {
@@ -104,6 +105,10 @@ void show_model(const fs::path& directory, const InfoOptions& options) {
   row("weights", fmt::format("{} in {} file{}", format_bytes(files.total_bytes()), files.files().size(),
                              files.files().size() == 1 ? "" : "s"));
   for (const checkpoint::SafetensorsFile& file : files.files()) show_tensors(file, options.tensors);
+  if (const auto run = train::read_finished_run(directory); run && !run->weights_crc32c.empty()) {
+    checkpoint::check_weights(files, run->weights_crc32c);
+    row("  checksums", "all right");
+  }
   if (has_tokenizer(directory)) show_tokenizer(directory);
 }
 

@@ -15,6 +15,7 @@ namespace aleph::models {
 namespace {
 
 constexpr int64_t kPieceElements = 1 << 20;
+constexpr int64_t kMaxShardBytes = 5'000'000'000;
 
 bool convertible(const std::optional<DType>& type) {
   return type == DType::kF32 || type == DType::kBF16 || type == DType::kF16;
@@ -167,7 +168,7 @@ nlohmann::json saved_config(const nlohmann::json& config, const TransformerSpec&
 
 struct ModelSaver::State {
   explicit State(const WriteModelArgs& a)
-      : args(a), writer(a.directory, entries()), pieces(writer, a.dtype) {}
+      : args(a), writer(a.directory, entries(), kMaxShardBytes, a.calls), pieces(writer, a.dtype) {}
 
   std::vector<checkpoint::TensorEntry> entries() {
     std::vector<checkpoint::TensorEntry> all;
@@ -200,14 +201,17 @@ void ModelSaver::write(const std::string& parameter, const ConstTensorView& valu
 
 void ModelSaver::finish() {
   const WriteModelArgs& args = state_->args;
+  io::remove_all(args.directory / "config.json", args.calls);
+  io::sync_directory(args.directory, args.calls);
   state_->writer.finish();
   const std::filesystem::path kept = args.source / "generation_config.json";
   const bool keep = !args.source.empty() && std::filesystem::exists(kept);
   io::write_file_atomically(
       args.directory / "generation_config.json",
-      keep ? io::read_file(kept, 1 << 20) : made_generation_config(*args.spec).dump(2) + "\n");
+      keep ? io::read_file(kept, 1 << 20) : made_generation_config(*args.spec).dump(2) + "\n", args.calls);
+  if (!args.tokenizer.empty()) checkpoint::copy_tokenizer_files(args.tokenizer, args.directory, args.calls);
   io::write_file_atomically(args.directory / "config.json",
-                            saved_config(*args.config, *args.spec, args.dtype).dump(2) + "\n");
+                            saved_config(*args.config, *args.spec, args.dtype).dump(2) + "\n", args.calls);
 }
 
 void write_model(const WriteModelArgs& args, const ParameterValues& values) {

@@ -70,8 +70,12 @@ struct WriteModelArgs {
   const nlohmann::json* config = nullptr;  ///< the config.json the model was made from
   DType dtype = DType::kF32;               ///< of the saved tensors
   std::filesystem::path source;            ///< directory whose generation_config.json is kept; may be empty
+  std::filesystem::path tokenizer;         ///< directory whose tokenizer files are copied; may be empty
+  io::SystemCalls* calls = nullptr;
 };
-/// Writes a model directory so that transformers loads it. Weights stand under temporary names until finish.
+/// Writes a model directory so that transformers loads it. Weights stand under temporary names until finish,
+/// which removes the config.json of an earlier model first and writes the new one last: a directory with a
+/// config.json holds all of one model, whatever happened while it was saved.
 class ModelSaver {
  public:
   /// Takes the disk space. What `args` points to must live as long as the saver. Throws Error when the disk
@@ -81,7 +85,7 @@ class ModelSaver {
 
   /// A whole parameter, fp32, bf16 or fp16; every parameter once, in any order. Keeps a few megabytes.
   void write(const std::string& parameter, const ConstTensorView& values);
-  /// Weights, config.json and generation_config.json are there when it returns.
+  /// All files are there, and on the disk, when it returns.
   void finish();
 
  private:

@@ -1,6 +1,7 @@
 #include "aleph/train/metrics_log.h"
 
-#include <fstream>
+#include <limits>
+#include <sstream>
 #include <string>
 
 #include "aleph/base/json.h"
@@ -58,8 +59,9 @@ std::optional<int64_t> step_of(const std::string& line) {
   return json["step"].get<int64_t>();
 }
 
-std::string lines_through(const std::filesystem::path& path, int64_t keep_through) {
-  std::ifstream in(path);
+std::string lines_through(const std::filesystem::path& path, int64_t keep_through, io::SystemCalls* calls) {
+  if (!std::filesystem::exists(path)) return "";
+  std::istringstream in(io::read_file(path, std::numeric_limits<int64_t>::max(), calls));
   std::string kept;
   for (std::string line; std::getline(in, line);) {
     const std::optional<int64_t> step = step_of(line);
@@ -70,12 +72,13 @@ std::string lines_through(const std::filesystem::path& path, int64_t keep_throug
 
 }  // namespace
 
-MetricsLog::MetricsLog(const std::filesystem::path& path, int64_t keep_through) {
+MetricsLog::MetricsLog(const std::filesystem::path& path, int64_t keep_through, io::SystemCalls* calls) {
   if (path.empty()) return;
-  if (path.has_parent_path()) io::create_directories(path.parent_path());
-  const std::string kept = keep_through > 0 ? lines_through(path, keep_through) : "";
-  if (!kept.empty()) io::write_file_atomically(path, kept);
-  file_ = kept.empty() ? io::File::create(path) : io::File::open_read_write(path);
+  if (path.has_parent_path()) io::create_directories(path.parent_path(), calls);
+  const std::string kept = keep_through > 0 ? lines_through(path, keep_through, calls) : "";
+  if (!kept.empty()) io::write_file_atomically(path, kept, calls);
+  file_ =
+      kept.empty() ? io::File::create(path, calls) : io::File::open_read_write(path, io::Direct::kNo, calls);
   end_ = static_cast<int64_t>(kept.size());
 }
 

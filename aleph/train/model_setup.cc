@@ -4,7 +4,6 @@
 
 #include "aleph/base/interrupt.h"
 #include "aleph/base/json.h"
-#include "aleph/checkpoint/model_files.h"
 #include "aleph/io/file.h"
 #include "aleph/models/registry.h"
 #include "aleph/models/weights.h"
@@ -63,13 +62,14 @@ void save_model(const SaveModelArgs& args) {
                             .spec = &args.setup.spec,
                             .config = &config,
                             .dtype = args.dtype,
-                            .source = args.setup.directory});
+                            .source = args.setup.directory,
+                            .tokenizer = args.tokenizer,
+                            .calls = args.calls});
   args.engine.for_each_parameter([&](const autograd::Parameter& parameter, const ConstTensorView& values) {
     require_finite(values, args.step, parameter.name);
     saver.write(parameter.name, values);
   });
   saver.finish();
-  checkpoint::copy_tokenizer_files(args.tokenizer, args.output);
 }
 
 int64_t model_state_bytes(const models::TransformerSpec& spec, DType dtype, const optim::UpdateRule& rule) {

@@ -37,6 +37,7 @@ struct SaveModelArgs {
   int64_t step = 0;                 ///< that the weights are from
   std::filesystem::path tokenizer;  ///< directory whose tokenizer files are copied
   std::filesystem::path output;
+  io::SystemCalls* calls = nullptr;
 };
 /// Writes a Hugging Face directory: weights one parameter at a time, configurations, tokenizer. Throws Error
 /// for weights that are not finite; what stood in the directory stays then.

@@ -1,11 +1,19 @@
 #include "aleph/train/output_dir.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
+#include <system_error>
 #include <vector>
 
 #include "aleph/base/json.h"
+#include "aleph/checkpoint/chunk_checksums.h"
+#include "aleph/checkpoint/model_files.h"
 #include "aleph/checkpoint/training_checkpoint.h"
 #include "aleph/io/file.h"
+#include "aleph/train/run_data.h"
 
 namespace aleph::train {
 
@@ -14,14 +22,11 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kFinishedName = "training_run.json";
+constexpr const char* kChecksums = "weights_crc32c";
 
-// checkpoint-STEP, complete or not.
-bool is_checkpoint(const fs::path& path) {
-  return path.filename().string().starts_with("checkpoint-") && fs::is_directory(path);
-}
-
-bool is_weights(const fs::path& path) {
-  return path.extension() == ".safetensors" || path.filename() == "model.safetensors.index.json";
+bool is_part_of_model(const fs::path& path) {
+  return path.extension() == ".safetensors" || path.extension() == ".bin" ||
+         path.filename() == "model.safetensors.index.json" || path.filename() == "config.json";
 }
 
 std::vector<fs::path> entries_of(const fs::path& directory) {
@@ -52,14 +57,20 @@ std::optional<T> optional_value(const Json& json, const char* key) {
 
 }  // namespace
 
-bool OutputDir::holds_results() const {
+bool OutputDir::holds_model() const {
   const std::vector<fs::path> entries = entries_of(path_);
-  return std::any_of(entries.begin(), entries.end(), is_weights) ||
-         !checkpoint::list_checkpoints(path_).empty();
+  return std::any_of(entries.begin(), entries.end(), is_part_of_model);
 }
 
-std::optional<FinishedRun> OutputDir::finished() const {
-  const fs::path path = path_ / kFinishedName;
+/// What a run would replace, in words; empty: nothing.
+std::string OutputDir::results(const TrainConfig& config) const {
+  if (holds_model() || !checkpoint::find_checkpoints(path_).empty()) return "a model or checkpoints in it";
+  const fs::path replaced = checkpoint::replaced_tokenizer_file(tokenizer_directory(config), path_);
+  return replaced.empty() ? "" : "another " + replaced.filename().string() + " in it";
+}
+
+std::optional<FinishedRun> read_finished_run(const fs::path& directory) {
+  const fs::path path = directory / kFinishedName;
   if (!fs::exists(path)) return std::nullopt;
   const Json json = parse_json_file(path);
   FinishedRun run;
@@ -67,32 +78,41 @@ std::optional<FinishedRun> OutputDir::finished() const {
   run.loss = json_get_or<double>(json, "loss", 0, path.string());
   run.eval_loss = optional_value<double>(json, "eval_loss");
   run.eval_nats_per_byte = optional_value<double>(json, "eval_nats_per_byte");
+  const Json checksums = json.value(kChecksums, Json::object());
+  for (const auto& [name, value] : checksums.items())
+    run.weights_crc32c[name] =
+        checkpoint::from_hex(value.is_string() ? value.get<std::string>() : "", 1, path.string()).front();
   return run;
 }
 
 void OutputDir::prepare(const TrainConfig& config) const {
-  if (holds_results() && !config.save.resume) {
+  if (const std::string found = results(config); !found.empty() && !config.save.resume) {
     if (!config.save.overwrite)
-      throw Error(fmt::format("output directory {}", path_.string()), "a model or checkpoints in it",
+      throw Error(fmt::format("output directory {}", path_.string()), found,
                   "an empty or new directory, --resume to continue, or --overwrite to replace them");
     refuse_removing_inputs(config, path_);
   }
-  io::create_directories(path_);
+  io::create_directories(path_, calls_);
+  // Before the work, not after it. A finished run that has nothing to write may lie anywhere.
+  if (!(config.save.resume && finished()) && ::faccessat(AT_FDCWD, path_.c_str(), W_OK, AT_EACCESS) != 0)
+    throw Error(path_.string(), std::generic_category().message(errno), "a directory that can be written");
 }
 
-void OutputDir::remove_checkpoints() const {
-  io::remove_all(path_ / kFinishedName);
-  for (const fs::path& path : entries_of(path_))
-    if (is_checkpoint(path)) io::remove_all(path);
-}
+void OutputDir::remove_checkpoints() const { checkpoint::remove_checkpoints(path_, calls_); }
 
 void OutputDir::finish(const FinishedRun& run) const {
   OrderedJson json = {{"steps", run.steps}, {"loss", run.loss}};
   if (run.eval_loss) json["eval_loss"] = *run.eval_loss;
   if (run.eval_nats_per_byte) json["eval_nats_per_byte"] = *run.eval_nats_per_byte;
-  io::write_file_atomically(path_ / kFinishedName, json.dump(2) + "\n");
+  for (const auto& [name, checksum] : run.weights_crc32c)
+    json[kChecksums][name] = checkpoint::to_hex({&checksum, 1});
+  io::write_file_atomically(path_ / kFinishedName, json.dump(2) + "\n", calls_);
 }
 
-void OutputDir::reopen() const { io::remove_all(path_ / kFinishedName); }
+void OutputDir::reopen() const {
+  if (!fs::exists(path_ / kFinishedName)) return;
+  io::remove_all(path_ / kFinishedName, calls_);
+  io::sync_directory(path_, calls_);  // not back after a power cut
+}
 
 }  // namespace aleph::train

@@ -4,8 +4,11 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
+#include <string>
 
+#include "aleph/io/syscalls.h"
 #include "aleph/train/config.h"
 
 namespace aleph::train {
@@ -15,21 +18,27 @@ struct FinishedRun {
   int64_t steps = 0;
   double loss = 0;  ///< of the last step
   std::optional<double> eval_loss, eval_nats_per_byte;
+  std::map<std::string, uint32_t> weights_crc32c;  ///< of the saved model, by tensor
 };
+
+/// What DIRECTORY/training_run.json says; nothing where there is none. Throws Error where it is broken.
+std::optional<FinishedRun> read_finished_run(const std::filesystem::path& directory);
 
 class OutputDir {
  public:
-  explicit OutputDir(std::filesystem::path path) : path_(std::move(path)) {}
+  explicit OutputDir(std::filesystem::path path, io::SystemCalls* calls = nullptr)
+      : path_(std::move(path)), calls_(calls) {}
 
   const std::filesystem::path& path() const { return path_; }
-  /// Weights of a model, or training checkpoints.
-  bool holds_results() const;
-  std::optional<FinishedRun> finished() const;
+  /// The configuration or weights of a model, of whatever format.
+  bool holds_model() const;
+  std::optional<FinishedRun> finished() const { return read_finished_run(path_); }
 
-  /// Makes the folder. Throws Error where it holds results and the run was neither told to resume nor to
-  /// overwrite, or where overwriting would remove the model that the run starts from.
+  /// Makes the folder. Throws Error where it cannot be written; where it holds a model, checkpoints or
+  /// another tokenizer and the run was neither told to resume nor to overwrite; and where overwriting would
+  /// remove the model that the run starts from.
   void prepare(const TrainConfig& config) const;
-  /// Removes checkpoints and the mark of a finished run. Weights stay until a save replaces them.
+  /// Weights stay until a save replaces them.
   void remove_checkpoints() const;
   /// Marks the run as complete.
   void finish(const FinishedRun& run) const;
@@ -37,7 +46,10 @@ class OutputDir {
   void reopen() const;
 
  private:
+  std::string results(const TrainConfig& config) const;
+
   std::filesystem::path path_;
+  io::SystemCalls* calls_ = nullptr;
 };
 
 }  // namespace aleph::train

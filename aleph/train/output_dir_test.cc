@@ -78,6 +78,7 @@ TEST_F(OutputDirTest, OverwritingRemovesCheckpointsAndKeepsWeightsUntilTheyAreRe
   write_checkpoint(directory_.path(), 4);
   output_.finish({.steps = 4});
   output_.remove_checkpoints();
+  output_.reopen();
   EXPECT_TRUE(std::filesystem::exists(directory_ / "model.safetensors"));
   EXPECT_FALSE(output_.finished());
   EXPECT_FALSE(std::filesystem::exists(directory_ / "checkpoint-4"));

@@ -27,9 +27,10 @@ Runtime::Runtime(const TrainConfig& config) : device_(device_options(config)) {
   start_threads();
 }
 
-void Runtime::open_swap(const TrainConfig& config, const zero::Placement& placement) {
+void Runtime::open_swap(const TrainConfig& config, const zero::Placement& placement, const Disk& disk) {
   if (!needs_swap(placement)) return;
-  zero::SwapSpace::Options options{.directories = config.placement.nvme_paths};
+  zero::SwapSpace::Options options{
+      .directories = config.placement.nvme_paths, .backend = disk.queue, .calls = disk.calls};
   if (options.directories.empty()) options.directories = {config.save.output_dir / "swap"};
   if (config.placement.io_queue_depth)
     options.queue_depth = static_cast<int>(*config.placement.io_queue_depth);

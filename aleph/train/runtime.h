@@ -5,6 +5,7 @@
 
 #include "aleph/comm/communicator.h"
 #include "aleph/train/config.h"
+#include "aleph/train/disk.h"
 #include "aleph/zero/engine.h"
 
 namespace aleph::train {
@@ -18,7 +19,7 @@ class Runtime {
 
   /// Swap files in `config`'s NVMe directories, or in OUTPUT/swap where none is given. Throws Error naming
   /// the directory that cannot be used. Does nothing where `placement` needs none.
-  void open_swap(const TrainConfig& config, const zero::Placement& placement);
+  void open_swap(const TrainConfig& config, const zero::Placement& placement, const Disk& disk = {});
 
   DeviceContext& device() { return device_; }
   const MemoryLedger& nvme() const { return nvme_; }

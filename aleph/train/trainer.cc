@@ -9,6 +9,7 @@
 #include "aleph/base/clock.h"
 #include "aleph/base/interrupt.h"
 #include "aleph/base/text_util.h"
+#include "aleph/checkpoint/model_files.h"
 #include "aleph/checkpoint/training_checkpoint.h"
 #include "aleph/io/directory_lock.h"
 #include "aleph/train/evaluation.h"
@@ -35,15 +36,15 @@ double clip_factor(double norm, double limit) {
 
 class Trainer {
  public:
-  Trainer(const TrainConfig& config, Console& console);
+  Trainer(const TrainConfig& config, Console& console, const Disk& disk);
   Outcome run();
 
  private:
   bool already_finished();
   void start();
   void load_or_resume();
+  std::optional<std::filesystem::path> resume();
   void note_start_from_the_beginning();
-  std::optional<std::filesystem::path> checkpoint_to_resume() const;
 
   StepRecord step();
   zero::LossSum backward();
@@ -64,6 +65,7 @@ class Trainer {
 
   const TrainConfig& config_;
   Console& console_;
+  Disk disk_;
   OutputDir output_;
   BatchShape batch_;
   Runtime runtime_;
@@ -84,10 +86,11 @@ class Trainer {
   Stopwatch run_watch_;
 };
 
-Trainer::Trainer(const TrainConfig& config, Console& console)
+Trainer::Trainer(const TrainConfig& config, Console& console, const Disk& disk)
     : config_(config),
       console_(console),
-      output_(config.save.output_dir),
+      disk_(disk),
+      output_(config.save.output_dir, disk.calls),
       batch_(resolve_batch(config, 1)),
       runtime_(config),
       setup_(read_model_setup(config)),
@@ -136,26 +139,29 @@ void Trainer::start() {
   const PlacementRequest request{config_,      shape, *rule_, batch_, runtime_.communicator().size(),
                                  data_.bytes()};
   const zero::Plan plan = plan_placement(request, console_);
-  runtime_.open_swap(config_, plan.placement);
+  runtime_.open_swap(config_, plan.placement, disk_);
   zero::EngineOptions options = engine_options(request);
   options.placement = plan.placement;
   model_ = std::make_unique<nn::Model>(runtime_.device(), shape);
   engine_ = std::make_unique<zero::Engine>(runtime_.engine_context(), *model_, *rule_, options);
   load_or_resume();
-  log_ = std::make_unique<MetricsLog>(config_.log.file, state_.step);
+  log_ = std::make_unique<MetricsLog>(config_.log.file, state_.step, disk_.calls);
   run_watch_.restart();
 }
 
-std::optional<std::filesystem::path> Trainer::checkpoint_to_resume() const {
+/// The checkpoint the run goes on from, loaded; nothing where it starts from the beginning.
+std::optional<std::filesystem::path> Trainer::resume() {
   if (!config_.save.resume) return std::nullopt;
-  if (!config_.save.resume_from.empty()) return config_.save.resume_from;
-  return checkpoint::newest_complete_checkpoint(output_.path());
+  const std::filesystem::path& named = config_.save.resume_from;
+  if (named.empty())
+    return load_newest_checkpoint(output_.path(), *engine_, state_, fingerprint_, console_, disk_.calls);
+  load_checkpoint(named, *engine_, state_, fingerprint_, console_, disk_.calls);
+  return named;
 }
 
 void Trainer::load_or_resume() {
-  const std::optional<std::filesystem::path> checkpoint = checkpoint_to_resume();
+  const std::optional<std::filesystem::path> checkpoint = resume();
   if (checkpoint) {
-    load_checkpoint(*checkpoint, *engine_, state_, fingerprint_, console_);
     console_.note("resumed from {} at step {}", checkpoint->string(), state_.step);
   } else {
     if (config_.save.resume) note_start_from_the_beginning();
@@ -166,12 +172,11 @@ void Trainer::load_or_resume() {
   output_.reopen();
 }
 
-/// Resuming has found no checkpoint. A finished model is not started again unasked.
+/// Resuming has found no checkpoint. A model is not replaced unasked.
 void Trainer::note_start_from_the_beginning() {
   const std::string path = output_.path().string();
-  if (const std::optional<FinishedRun> run = output_.finished())
-    throw Error("--resume " + path,
-                fmt::format("a finished run of {} steps and no checkpoint to go on from", run->steps),
+  if (output_.holds_model())
+    throw Error("--resume " + path, "a model and no checkpoint to go on from",
                 "a checkpoint (--save-steps makes them), or --overwrite to start again");
   console_.note("no complete checkpoint in {}: starting from the beginning", path);
 }
@@ -291,9 +296,10 @@ void Trainer::evaluate_now() {
 
 void Trainer::save_now() {
   const Stopwatch watch;
-  save_checkpoint(output_.path(), *engine_, state_, fingerprint_);
+  save_checkpoint(output_.path(), *engine_, state_, fingerprint_, disk_.calls);
   if (config_.save.save_total_limit > 0)
-    checkpoint::remove_old_checkpoints(output_.path(), config_.save.save_total_limit);
+    checkpoint::remove_old_checkpoints(output_.path(), state_.step, config_.save.save_total_limit,
+                                       disk_.calls);
   totals_.times.checkpoints += watch.seconds();
 }
 
@@ -304,12 +310,14 @@ void Trainer::finish() {
               .dtype = config_.dtype,
               .step = state_.step,
               .tokenizer = tokenizer_directory(config_),
-              .output = output_.path()});
+              .output = output_.path(),
+              .calls = disk_.calls});
   FinishedRun run{.steps = state_.step, .loss = state_.loss};
   if (last_eval_) {
     run.eval_loss = last_eval_->loss;
     run.eval_nats_per_byte = last_eval_->nats_per_byte;
   }
+  run.weights_crc32c = checkpoint::weight_checksums(checkpoint::ModelFiles::open(output_.path()));
   output_.finish(run);
   totals_.times.checkpoints += watch.seconds();
   report();
@@ -334,12 +342,12 @@ void Trainer::report_profile() {
 
 }  // namespace
 
-Outcome train(const TrainConfig& config, Console& console) {
+Outcome train(const TrainConfig& config, Console& console, const Disk& disk) {
   const InterruptGuard guard;
-  OutputDir(config.save.output_dir).prepare(config);
+  OutputDir(config.save.output_dir, disk.calls).prepare(config);
   const io::DirectoryLock lock(config.save.output_dir);
   try {
-    return Trainer(config, console).run();
+    return Trainer(config, console, disk).run();
   } catch (const Interrupted&) {
     console.note("interrupted before the first step of this run: nothing new to save in {}",
                  config.save.output_dir.string());

@@ -5,6 +5,7 @@
 
 #include "aleph/base/log.h"
 #include "aleph/train/config.h"
+#include "aleph/train/disk.h"
 
 namespace aleph::train {
 
@@ -17,6 +18,6 @@ enum class Outcome : uint8_t {
 
 /// Trains. `config` has passed validate(). Throws Error for the world's faults; checkpoints that were
 /// complete before stay complete then.
-Outcome train(const TrainConfig& config, Console& console);
+Outcome train(const TrainConfig& config, Console& console, const Disk& disk = {});
 
 }  // namespace aleph::train

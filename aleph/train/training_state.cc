@@ -84,8 +84,8 @@ void check_fingerprint(const Fingerprint& now, const Json& saved, const std::str
 }
 
 void save_checkpoint(const std::filesystem::path& output, zero::Engine& engine, const TrainingState& state,
-                     const Fingerprint& fingerprint) {
-  checkpoint::CheckpointWriter writer({.root = output, .step = state.step});
+                     const Fingerprint& fingerprint, io::SystemCalls* calls) {
+  checkpoint::CheckpointWriter writer({.root = output, .step = state.step, .calls = calls});
   const std::vector<checkpoint::StatePiece> pieces = checkpoint_pieces(engine);
   writer.begin(pieces);
   engine.save_state([&](size_t index, int64_t offset, std::span<const float> data) {
@@ -102,8 +102,8 @@ void save_checkpoint(const std::filesystem::path& output, zero::Engine& engine, 
 }
 
 void load_checkpoint(const std::filesystem::path& directory, zero::Engine& engine, TrainingState& state,
-                     const Fingerprint& fingerprint, Console& console) {
-  const checkpoint::CheckpointReader reader(directory);
+                     const Fingerprint& fingerprint, Console& console, io::SystemCalls* calls) {
+  const checkpoint::CheckpointReader reader(directory, calls);
   const std::string object = directory.string();
   const Json& saved = reader.state();
   if (const auto format = json_get<int64_t>(saved, "format", object); format != kFormat)
@@ -121,6 +121,46 @@ void load_checkpoint(const std::filesystem::path& directory, zero::Engine& engin
   state.updates = json_get<int64_t>(saved, "updates", object);
   state.loss = json_get<double>(saved, "loss", object);
   state.scaler.load_state(saved.value("loss_scaler", Json()), object.c_str());
+}
+
+namespace {
+
+/// What is wrong with a checkpoint; empty where every checksum is right.
+std::string damage_of(const std::filesystem::path& directory, io::SystemCalls* calls) {
+  try {
+    checkpoint::CheckpointReader(directory, calls).verify();
+    return {};
+  } catch (const Error& error) {
+    return error.what();
+  }
+}
+
+}  // namespace
+
+std::optional<std::filesystem::path> load_newest_checkpoint(const std::filesystem::path& output,
+                                                            zero::Engine& engine, TrainingState& state,
+                                                            const Fingerprint& fingerprint, Console& console,
+                                                            io::SystemCalls* calls) {
+  const std::vector<checkpoint::CheckpointInfo> found = checkpoint::find_checkpoints(output, calls);
+  std::string newest_damage;
+  for (auto one = found.rbegin(); one != found.rend(); ++one) {
+    std::string damage = one->fault;
+    try {
+      if (damage.empty()) {
+        load_checkpoint(one->path, engine, state, fingerprint, console, calls);
+        return one->path;
+      }
+    } catch (const Error&) {
+      damage = damage_of(one->path, calls);
+      if (damage.empty()) throw;
+    }
+    console.warning(fmt::format("damaged checkpoint passed over: {}", damage));
+    if (newest_damage.empty()) newest_damage = damage;
+  }
+  if (found.empty()) return std::nullopt;
+  throw Error(fmt::format("--resume {}", output.string()),
+              fmt::format("no checkpoint that is whole (the newest of {}: {})", found.size(), newest_damage),
+              "one, or --overwrite to start again");
 }
 
 }  // namespace aleph::train

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 
 #include "aleph/base/log.h"
@@ -35,10 +36,19 @@ void check_fingerprint(const Fingerprint& now, const nlohmann::json& saved, cons
 /// Writes OUTPUT/checkpoint-STEP; when it returns the checkpoint is complete. Throws Error for states that
 /// are not finite, before anything that was complete is touched.
 void save_checkpoint(const std::filesystem::path& output, zero::Engine& engine, const TrainingState& state,
-                     const Fingerprint& fingerprint);
+                     const Fingerprint& fingerprint, io::SystemCalls* calls = nullptr);
 
-/// Restores engine and state. Throws Error where the checkpoint is damaged or belongs to another run.
+/// Restores engine and state. Everything that is read is checked. Throws Error where the checkpoint is
+/// damaged or belongs to another run.
 void load_checkpoint(const std::filesystem::path& directory, zero::Engine& engine, TrainingState& state,
-                     const Fingerprint& fingerprint, Console& console);
+                     const Fingerprint& fingerprint, Console& console, io::SystemCalls* calls = nullptr);
+
+/// Restores them from the newest checkpoint in `output` that is whole, and warns of what is wrong with newer
+/// ones. Returns its directory; nothing where there is no checkpoint. Throws Error where all are damaged, or
+/// where that checkpoint belongs to another run.
+std::optional<std::filesystem::path> load_newest_checkpoint(const std::filesystem::path& output,
+                                                            zero::Engine& engine, TrainingState& state,
+                                                            const Fingerprint& fingerprint, Console& console,
+                                                            io::SystemCalls* calls = nullptr);
 
 }  // namespace aleph::train

@@ -86,6 +86,7 @@ class SwapSpace {
     int rank = 0;
     int queue_depth = 8;
     int64_t block_bytes = int64_t{1} << 20;
+    io::AsyncQueue::BackendKind backend = io::AsyncQueue::BackendKind::kAuto;
     io::SystemCalls* calls = nullptr;  ///< nullptr: the real ones
   };
   /// Throws Error naming the directory that cannot be used.
@@ -100,9 +101,11 @@ class SwapSpace {
   io::AsyncQueue& queue() { return queue_; }
 
  private:
+  class Folder;
+
   Options options_;
+  std::vector<std::unique_ptr<Folder>> locked_;
   std::vector<std::filesystem::path> folders_;
-  std::vector<int> locks_;  // descriptors that hold the lock of each folder
   io::AsyncQueue queue_;
 };
 

@@ -189,13 +189,17 @@ TEST(SwapSpaceTest, RemovesItsFilesAndThoseOfTheDead) {
   const io::TemporaryDirectory parent;
   const fs::path directory = parent / "abandoned";
   fs::create_directories(directory / "aleph-swap-1-rank0");
-  std::ofstream(directory / "aleph-swap-1-rank0" / "optimizer.swap") << "left";
+  for (const char* file : {"optimizer.swap", "lock"})
+    std::ofstream(directory / "aleph-swap-1-rank0" / file) << "left";
   {
     const SwapSpace swap({.directories = {directory}});
     EXPECT_FALSE(fs::exists(directory / "aleph-swap-1-rank0"));
     EXPECT_TRUE(fs::exists(swap.folders()[0]));
     const SwapSpace other({.directories = {directory}, .rank = 1});
     EXPECT_TRUE(fs::exists(swap.folders()[0])) << "a living owner's files are not touched";
+    // Of the same process number and rank on another machine.
+    const SwapSpace third({.directories = {directory}});
+    EXPECT_NE(third.folders()[0], swap.folders()[0]);
   }
   EXPECT_TRUE(fs::is_empty(directory));
 }

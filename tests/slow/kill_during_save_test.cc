@@ -1,11 +1,13 @@
-// A run that is killed again and again, at any instant, and resumed each time, ends as if nothing had
-// happened.
+// Runs that are killed again and again, at any instant from start to end, and resumed each time, end as if
+// nothing had happened. ALEPH_TEST_KILLS says how often (20).
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <map>
 
+#include "aleph/base/clock.h"
 #include "aleph/base/random.h"
 #include "aleph/checkpoint/training_checkpoint.h"
 #include "tests/support/program.h"
@@ -14,46 +16,99 @@
 namespace aleph::tests {
 namespace {
 
-constexpr int64_t kSteps = 120;
-constexpr int kKills = 40;
+namespace fs = std::filesystem;
 
-std::vector<std::string> arguments_of(const TinyWorld& world, const std::string& output) {
+constexpr int64_t kSteps = 40;
+
+/// Saves every step; odd runs have all states on NVMe.
+std::vector<std::string> arguments_of(const TinyWorld& world, const std::string& output, bool nvme) {
   std::vector<std::string> arguments = world.arguments(output);
   *std::next(std::find(arguments.begin(), arguments.end(), "--steps")) = std::to_string(kSteps);
   for (const char* more : {"--save-steps", "1", "--save-total-limit", "3", "--resume"})
     arguments.push_back(more);
+  if (nvme)
+    for (const char* flag : {"--offload-param", "--offload-optimizer", "--offload-activations"})
+      *std::next(std::find(arguments.begin(), arguments.end(), flag)) = "nvme";
   return arguments;
 }
 
-int64_t newest_step(const std::filesystem::path& output) {
-  const auto all = checkpoint::list_checkpoints(output);
-  for (const auto& one : all) checkpoint::CheckpointReader(one.path).verify();
+int64_t newest_step(const fs::path& output) {
+  const auto all = checkpoint::find_checkpoints(output);
+  for (const auto& one : all) {
+    EXPECT_EQ(one.fault, "");
+    checkpoint::CheckpointReader(one.path).verify();
+  }
   return all.empty() ? 0 : all.back().step;
 }
 
-TEST(KillDuringSave, EveryKillLeavesAGoodCheckpoint) {
-  const TinyWorld world;
-  const RandomStream random({.seed = 3, .purpose = RandomPurpose::kSampling});
-  int64_t reached = 0;
-  int kills = 0;
-  for (uint64_t i = 0; i < kKills; ++i) {
-    Program program(arguments_of(world, "killed"));
-    ::usleep(static_cast<useconds_t>(20000 + random.below(60000, 2 * i)));
-    kills += program.running() ? 1 : 0;
-    program.signal(SIGKILL);
-    program.wait();
-    const int64_t step = newest_step(world / "killed");
-    ASSERT_GE(step, reached) << "a kill lost a complete checkpoint";
-    reached = step;
+/// What a kill has met.
+std::string phase_of(const fs::path& output, int64_t step) {
+  if (fs::exists(output / "training_run.json")) return "after the end";
+  if (step == kSteps) return "while the model was saved";
+  for (const auto& entry : fs::directory_iterator(output))
+    if (entry.path().extension() == ".tmp") return "while a checkpoint was saved or removed";
+  return step == 0 ? "before the first checkpoint" : "between saves";
+}
+
+class Kills : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const Stopwatch watch;
+    ASSERT_EQ(run_program(arguments_of(world_, "whole", false)).status, 0);
+    seconds_ = watch.seconds();
+    whole_ = read_result(world_.config("whole"));
   }
-  EXPECT_GT(kills, 3);
-  EXPECT_GT(reached, 0);
-  ASSERT_EQ(run_program(arguments_of(world, "killed")).status, 0);
-  ASSERT_EQ(run_program(arguments_of(world, "whole")).status, 0);
-  const RunResult killed = read_result(world.config("killed")), whole = read_result(world.config("whole"));
-  EXPECT_EQ(killed.losses, whole.losses);
-  EXPECT_TRUE(killed.weights == whole.weights);
-  EXPECT_TRUE(killed.state == whole.state);
+
+  /// Starts or goes on with the run, kills it after a part of the time that a whole run takes, and returns
+  /// whether it was still there.
+  bool kill_once(uint64_t number, bool nvme) {
+    Program program(arguments_of(world_, "killed", nvme));
+    const double part = random_.uniform(number) * random_.uniform(number + (1u << 20));
+    ::usleep(static_cast<useconds_t>(1e6 * seconds_ * part));
+    const bool running = program.running();
+    program.signal(SIGKILL);
+    const ProgramResult result = program.wait();
+    EXPECT_TRUE(result.status == 0 || result.status == 128 + SIGKILL) << result.err;
+    return running;
+  }
+  /// One run to its end; returns the kills.
+  int64_t run_under_fire(uint64_t number, int64_t limit) {
+    const fs::path output = world_ / "killed";
+    fs::remove_all(output);
+    fs::remove(world_ / "killed.jsonl");
+    int64_t reached = 0, kills = 0;
+    while (kills < limit && !fs::exists(output / "training_run.json")) {
+      const bool nvme = (number + static_cast<uint64_t>(kills)) % 3 == 1;
+      if (!kill_once((number << 10) + static_cast<uint64_t>(kills), nvme)) continue;
+      ++kills;
+      const int64_t step = fs::exists(output) ? newest_step(output) : 0;
+      EXPECT_GE(step, reached) << "a kill lost a complete checkpoint";
+      reached = step;
+      if (fs::exists(output)) ++phases_[phase_of(output, step)];
+    }
+    const ProgramResult end = run_program(arguments_of(world_, "killed", false));
+    EXPECT_EQ(end.status, 0) << end.err;
+    const RunResult killed = read_result(world_.config("killed"));
+    EXPECT_EQ(killed.losses, whole_.losses);
+    EXPECT_TRUE(killed.weights == whole_.weights);
+    EXPECT_TRUE(killed.state == whole_.state);
+    return kills;
+  }
+
+  TinyWorld world_;
+  double seconds_ = 0;
+  RunResult whole_;
+  const RandomStream random_{{.seed = static_cast<uint64_t>(number_from_environment("ALEPH_TEST_SEED", 3))}};
+  std::map<std::string, int64_t> phases_;
+};
+
+TEST_F(Kills, AtAnyInstantTheRunGoesOnAndEndsTheSame) {
+  const int64_t wanted = number_from_environment("ALEPH_TEST_KILLS", 20);
+  int64_t kills = 0;
+  uint64_t runs = 0;
+  while (kills < wanted && !HasFailure()) kills += run_under_fire(++runs, wanted - kills);
+  fmt::print("{} kills of {} runs\n", kills, runs);
+  for (const auto& [phase, count] : phases_) fmt::print("  {} {}\n", count, phase);
 }
 
 }  // namespace

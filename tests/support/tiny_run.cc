@@ -1,5 +1,7 @@
 #include "tests/support/tiny_run.h"
 
+#include <algorithm>
+#include <cstdlib>
 #include <fstream>
 
 #include "aleph/base/json.h"
@@ -111,10 +113,25 @@ std::vector<double> log_values(const std::filesystem::path& log, const std::stri
   return values;
 }
 
-train::Outcome train_quietly(const train::TrainConfig& config) {
+int64_t number_from_environment(const char* name, int64_t otherwise) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? otherwise : std::stoll(text);
+}
+
+std::vector<int64_t> spread(int64_t last, int64_t wanted) {
+  const int64_t stride = wanted == 0 ? 1 : std::max<int64_t>(1, last / wanted);
+  const RandomStream random({.seed = static_cast<uint64_t>(number_from_environment("ALEPH_TEST_SEED", 3))});
+  std::vector<int64_t> chosen;
+  for (auto number = 1 + static_cast<int64_t>(random.below(static_cast<uint64_t>(stride), 0)); number <= last;
+       number += stride)
+    chosen.push_back(number);
+  return chosen;
+}
+
+train::Outcome train_quietly(const train::TrainConfig& config, const train::Disk& disk) {
   Console console({.quiet = true});
   train::validate(config);
-  return train::train(config, console);
+  return train::train(config, console, disk);
 }
 
 RunResult read_result(const train::TrainConfig& config) {

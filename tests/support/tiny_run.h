@@ -37,12 +37,17 @@ struct RunResult {
 
 /// Trains to the end, quietly.
 RunResult run(const train::TrainConfig& config);
-train::Outcome train_quietly(const train::TrainConfig& config);
+train::Outcome train_quietly(const train::TrainConfig& config, const train::Disk& disk = {});
 /// What a run left in its output directory and log file.
 RunResult read_result(const train::TrainConfig& config);
 
 /// The value at `key` of every line of a log that has it, in order.
 std::vector<double> log_values(const std::filesystem::path& log, const std::string& key);
 std::string read_bytes(const std::filesystem::path& path);
+/// A number from the environment, for long runs of slow tests by hand.
+int64_t number_from_environment(const char* name, int64_t otherwise);
+/// About `wanted` of the numbers 1 ... last, at equal distances from a random start (ALEPH_TEST_SEED); 0:
+/// all.
+std::vector<int64_t> spread(int64_t last, int64_t wanted);
 
 }  // namespace aleph::tests
