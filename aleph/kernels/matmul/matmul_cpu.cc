@@ -95,7 +95,7 @@ void multiply_reordered(DeviceContext& device, const MatmulArgs& args, ProductKe
 bool pays_to_reorder(const MatmulArgs& args, const ProductKey& key) {
   constexpr int64_t kManyRows = 64;
   const int64_t bytes = panels_shape(key.n, key.k, key.input).elements() * dtype_bytes(key.input);
-  return !args.transpose_b && key.m >= kManyRows && bytes <= kPanelBytes && library_has_panels();
+  return !args.transpose_b && key.m >= kManyRows && bytes <= kPanelBytes && library_has_avx512();
 }
 
 void multiply(DeviceContext& device, const MatmulArgs& args) {
@@ -159,7 +159,8 @@ void matmul(DeviceContext& device, const MatmulArgs& args) {
   check_product(args);
   if (args.c.elements() == 0) return;
   if (inner_size(args) == 0) return empty_sum(device, args);
-  const bool native = args.a.dtype() == DType::kF32 || (args.a.dtype() == DType::kBF16 && library_has_bf16());
+  const bool native =
+      args.a.dtype() == DType::kF32 || (args.a.dtype() == DType::kBF16 && library_has_avx512());
   native ? multiply(device, args) : multiply_widened(device, args);
 }
 

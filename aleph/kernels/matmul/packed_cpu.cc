@@ -350,7 +350,7 @@ void matmul(DeviceContext& device, const PackedMatmulArgs& args) {
   const int64_t m = rows_of("c", args.c);
   if (m == 0) return;
   if (m <= kFewRows) return multiply_few_rows(device, args);
-  library_has_panels() ? multiply_blocked(device, args) : multiply_unpacked(device, args);
+  library_has_avx512() ? multiply_blocked(device, args) : multiply_unpacked(device, args);
 }
 
 }  // namespace aleph::kernels

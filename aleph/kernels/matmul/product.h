@@ -50,9 +50,7 @@ class Product {
 /// used.
 std::shared_ptr<const Product> find_product(const ProductKey& key);
 
-/// True where the library multiplies bf16 itself.
-bool library_has_bf16();
-/// True where it multiplies panels (panels.h).
-bool library_has_panels();
+/// True where the library multiplies bf16, and panels (panels.h), itself.
+bool library_has_avx512();
 
 }  // namespace aleph::kernels
