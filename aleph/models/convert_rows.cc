@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "aleph/base/parallel.h"
+#include "aleph/kernels/matmul/transpose.h"
 #include "aleph/kernels/simd/simd.h"
 
 namespace aleph::models {
@@ -12,7 +14,7 @@ namespace {
 namespace simd = kernels::simd;
 
 constexpr int64_t kGrain = 1 << 15;
-constexpr int64_t kTile = 32;
+constexpr int64_t kPieceRows = 64;  // turned over, then converted while they are in the cache
 
 template <typename From, typename To>
 void convert_range(const From* src, To* dst, int64_t n) {
@@ -24,18 +26,6 @@ void convert_range(const From* src, To* dst, int64_t n) {
 #pragma omp simd
           for (int64_t i = 0; i < n; ++i) simd::store(dst + i, simd::load(src + i));
         });
-  }
-}
-
-/// Rows [begin, end) of dst, tile by tile so that both sides stay in the cache.
-template <typename From, typename To>
-void transpose_rows(const From* src, int64_t src_stride, To* dst, int64_t columns, int64_t begin,
-                    int64_t end) {
-  for (int64_t column = 0; column < columns; column += kTile) {
-    const int64_t last = std::min(columns, column + kTile);
-    for (int64_t row = begin; row < end; ++row)
-      for (int64_t j = column; j < last; ++j)
-        dst[row * columns + j] = from_float<To>(to_float(src[j * src_stride + row]));
   }
 }
 
@@ -59,15 +49,18 @@ void convert_elements(const ConstTensorView& src, const TensorView& dst) {
 }
 
 void convert_transposed(const ConstTensorView& src, int64_t row_begin, const TensorView& dst) {
-  const int64_t rows = dst.shape()[0], columns = dst.shape()[1], stride = src.shape()[1];
-  ALEPH_CHECK(src.shape()[0] == columns && row_begin >= 0 && row_begin + rows <= stride,
+  const int64_t rows = dst.shape()[0], columns = dst.shape()[1];
+  ALEPH_CHECK(src.shape()[0] == columns && row_begin >= 0 && row_begin + rows <= src.shape()[1],
               "rows {}+{} of {} transposed", row_begin, rows, src.shape().to_string());
-  dispatch_pair(src, dst, [&](const auto* from, auto* to) {
-    parallel_for(rows, kTile, [&](int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; row += kTile)
-        transpose_rows(from + row_begin, stride, to, columns, row, std::min(end, row + kTile));
-    });
-  });
+  if (src.dtype() == dst.dtype()) return kernels::transpose(src, row_begin, dst);
+  std::vector<std::byte> piece(
+      static_cast<size_t>(std::min(rows, kPieceRows) * columns * dtype_bytes(src.dtype())));
+  for (int64_t row = 0; row < rows; row += kPieceRows) {
+    const TensorView dst_rows = dst.slice(row, std::min(kPieceRows, rows - row));
+    const TensorView turned(piece.data(), dst_rows.shape(), src.dtype());
+    kernels::transpose(src, row_begin + row, turned);
+    convert_elements(turned, dst_rows);
+  }
 }
 
 }  // namespace aleph::models
