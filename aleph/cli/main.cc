@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "aleph/cli/commands.h"
+#include "aleph/io/mapped_fault.h"
 
 namespace {
 
@@ -33,5 +34,6 @@ int main(int argc, char** argv) {
   restart_with_short_spins(argv);
   std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is an error of the write, not the end of a training run
   std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error of the write, too
+  aleph::io::report_mapped_faults();
   return aleph::cli::run(argc, argv);
 }

@@ -11,7 +11,7 @@
 namespace aleph::io {
 
 /// A file mapped for reading; pages are loaded when touched. Moves only. The file must not shrink meanwhile:
-/// touching what is gone kills the process (SIGBUS), as for every user of mmap.
+/// touching what is gone ends the process (mapped_fault.h).
 class MappedFile {
  public:
   MappedFile() = default;
