@@ -134,18 +134,26 @@ TEST_F(Damage, TheLimitKeepsWhatWasSavedLast) {
   EXPECT_FALSE(fs::exists(at(1)));
 }
 
-/// The saved model: aleph info names file and tensor of every flipped bit of the data.
-TEST_F(Damage, OfTheSavedModelIsNamedByInfo) {
+/// The saved model: whatever reads it names file and tensor of every flipped bit of the data.
+TEST_F(Damage, OfTheSavedModelIsNamedWhereverItIsRead) {
+  const std::string model = config_.save.output_dir.string();
   const fs::path file = config_.save.output_dir / "model.safetensors";
-  const std::vector<std::string> info = {"info", config_.save.output_dir.string()};
-  EXPECT_THAT(run_program(info).out, HasSubstr("  checksums           all right"));
+  std::vector<std::string> train = world_.arguments("tuned");
+  train[1] = "--model";
+  train[2] = model;
+  const std::vector<std::vector<std::string>> readers = {
+      {"info", model},
+      {"generate", "--model", model, "--prompt", "the", "--max-tokens", "1"},
+      {"generate", "--model", model, "--prompt", "the", "--max-tokens", "1", "--offload-param", "nvme"},
+      train};
+  EXPECT_THAT(run_program(readers[0]).out, HasSubstr("  checksums           all right"));
   const std::vector<checkpoint::TensorInfo> tensors = checkpoint::SafetensorsFile::open(file).tensors();
-  for (uint64_t i = 0; i < 6; ++i) {
+  for (uint64_t i = 0; i < 8; ++i) {
     const checkpoint::TensorInfo& tensor = tensors[random_.below(tensors.size(), 3000 + 6 * i)];
     const auto byte = static_cast<uint64_t>(tensor.offset) +
                       random_.below(static_cast<uint64_t>(tensor.bytes), 3002 + 6 * i);
     flip(file, byte, i);
-    const ProgramResult result = run_program(info);
+    const ProgramResult result = run_program(readers[i % readers.size()]);
     EXPECT_EQ(result.status, 1);
     EXPECT_THAT(result.err, HasSubstr(file.string() + ": tensor '" + tensor.name + "': found checksum"));
     flip(file, byte, i);

@@ -120,9 +120,10 @@ void CheckpointWriter::begin(const std::vector<StatePiece>& pieces) {
     state_->checksums.try_emplace(piece.name, piece.bytes());
   }
   const Options& options = state_->options;
-  state_->file = std::make_unique<SafetensorsWriter>(state_->temporary / state_file_name(options.rank),
-                                                     std::move(entries), std::move(ranges), options.calls,
-                                                     io::kDirectAlignment);
+  state_->file = std::make_unique<SafetensorsWriter>(
+      state_->temporary / state_file_name(options.rank), std::move(entries),
+      SafetensorsWriter::Options{
+          .metadata = std::move(ranges), .data_alignment = io::kDirectAlignment, .calls = options.calls});
 }
 
 void CheckpointWriter::write(std::string_view name, int64_t byte_offset, std::span<const std::byte> data) {

@@ -27,6 +27,13 @@ uint32_t crc32c_of_zeros(int64_t bytes) {
 
 }  // namespace
 
+uint32_t combine_chunks(std::span<const uint32_t> sums, int64_t bytes) {
+  uint32_t whole = 0;  // of no bytes
+  for (size_t i = 0; i < sums.size(); ++i)
+    whole = crc32c_combine(whole, sums[i], chunk_size(bytes, static_cast<int64_t>(i)));
+  return whole;
+}
+
 ChunkChecksums::ChunkChecksums(int64_t bytes)
     : bytes_(bytes), sums_(static_cast<size_t>(chunk_count(bytes))) {}
 

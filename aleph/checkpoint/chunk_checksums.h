@@ -20,6 +20,9 @@ inline int64_t chunk_size(int64_t bytes, int64_t index) {
   return std::min(kChunkBytes, bytes - index * kChunkBytes);
 }
 
+/// The CRC-32C of `bytes` in all from those of their chunks.
+uint32_t combine_chunks(std::span<const uint32_t> sums, int64_t bytes);
+
 /// Collects the CRC-32C of each chunk. CRCs are linear: a part of a chunk counts as the chunk with zeros
 /// elsewhere, and the parts are added up. Thread-safe.
 class ChunkChecksums {
@@ -29,6 +32,8 @@ class ChunkChecksums {
   void add(int64_t offset, std::span<const std::byte> data);
   /// The checksums once all bytes were added.
   std::vector<uint32_t> values() const;
+  /// That of all bytes together.
+  uint32_t whole() const { return combine_chunks(values(), bytes_); }
 
  private:
   void add_to_chunk(int64_t chunk, int64_t begin, std::span<const std::byte> data);

@@ -9,7 +9,6 @@
 #include "aleph/base/error.h"
 #include "aleph/base/json.h"
 #include "aleph/base/text_util.h"
-#include "aleph/checkpoint/crc32c.h"
 #include "aleph/io/file.h"
 
 namespace aleph::checkpoint {
@@ -150,25 +149,6 @@ int64_t ModelFiles::total_bytes() const {
   return total;
 }
 
-std::map<std::string, uint32_t> weight_checksums(const ModelFiles& files) {
-  std::map<std::string, uint32_t> checksums;
-  for (const std::string& name : files.names()) {
-    checksums[name] = crc32c(files.file_of(name).raw(name));
-    files.release(name);
-  }
-  return checksums;
-}
-
-void check_weights(const ModelFiles& files, const std::map<std::string, uint32_t>& kept) {
-  const std::map<std::string, uint32_t> found = weight_checksums(files);
-  for (const auto& [name, expected] : kept) {
-    const std::string object = fmt::format("{}: tensor '{}'", files.file_of(name).path(), printable(name));
-    if (found.at(name) != expected)
-      throw Error(object, fmt::format("checksum {:08x}", found.at(name)),
-                  fmt::format("{:08x}: the file is damaged, or not the one that was saved", expected));
-  }
-}
-
 ModelWriter::ModelWriter(const fs::path& directory, const std::vector<TensorEntry>& entries,
                          int64_t max_shard_bytes, io::SystemCalls* calls)
     : directory_(directory), calls_(calls) {
@@ -176,7 +156,7 @@ ModelWriter::ModelWriter(const fs::path& directory, const std::vector<TensorEntr
   const auto shards = cut_shards(entries, max_shard_bytes);
   for (size_t i = 0; i < shards.size(); ++i) {
     const fs::path path = directory / shard_name(i, shards.size());
-    shards_.emplace_back(path, shards[i], Metadata{}, calls);
+    shards_.emplace_back(path, shards[i], SafetensorsWriter::Options{.checksums = true, .calls = calls});
     for (const TensorEntry& entry : shards[i]) {
       if (!where_.emplace(entry.name, i).second)
         throw Error(path.string(), "tensor '" + printable(entry.name) + "' twice", "each name once");

@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -45,12 +44,6 @@ class ModelFiles {
   std::vector<std::string> names_;
   std::unordered_map<std::string, size_t> where_;  // name to index in files_
 };
-
-/// The CRC-32C of every tensor's bytes as they are in the files, by name. The format has no checksums:
-/// whoever wants to know of damage keeps these.
-std::map<std::string, uint32_t> weight_checksums(const ModelFiles& files);
-/// Throws Error naming file and tensor where one is not as kept.
-void check_weights(const ModelFiles& files, const std::map<std::string, uint32_t>& kept);
 
 /// Writes the weights of a model directory: model.safetensors, or model-00001-of-0000N.safetensors with an
 /// index where they exceed `max_shard_bytes`. Everything stands under temporary names until finish.

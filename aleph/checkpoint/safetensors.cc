@@ -3,12 +3,16 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <deque>
 #include <mutex>
 #include <utility>
 
 #include "aleph/base/error.h"
 #include "aleph/base/json.h"
+#include "aleph/base/parallel.h"
 #include "aleph/base/text_util.h"
+#include "aleph/checkpoint/chunk_checksums.h"
+#include "aleph/checkpoint/crc32c.h"
 
 namespace aleph::checkpoint {
 namespace {
@@ -151,14 +155,16 @@ const char* safetensors_dtype(DType dtype) {
   return "";
 }
 
-/// Copies of tensors that are not aligned in the file, by index.
-struct SafetensorsFile::AlignedCopies {
+/// What is done when a tensor is first asked for, by index.
+struct SafetensorsFile::Lazy {
+  std::deque<std::once_flag> verified;
   std::mutex mutex;
+  /// Copies of tensors that are not aligned in the file.
   std::map<size_t, std::vector<int64_t>> words;  // guarded by mutex; int64_t for the alignment
 };
 
 SafetensorsFile::SafetensorsFile(io::MappedFile file)
-    : file_(std::move(file)), copies_(std::make_unique<AlignedCopies>()) {}
+    : file_(std::move(file)), lazy_(std::make_unique<Lazy>()) {}
 SafetensorsFile::SafetensorsFile(SafetensorsFile&&) noexcept = default;
 SafetensorsFile& SafetensorsFile::operator=(SafetensorsFile&&) noexcept = default;
 SafetensorsFile::~SafetensorsFile() = default;
@@ -167,6 +173,7 @@ SafetensorsFile SafetensorsFile::open(const std::filesystem::path& path) {
   SafetensorsFile file{io::MappedFile(path)};
   file.read_header();
   file.check_layout();
+  file.read_checksums();
   return file;
 }
 
@@ -207,6 +214,36 @@ void SafetensorsFile::check_layout() {
     throw Error(path(), fmt::format("{} bytes of data", data_bytes), fmt::format("{} bytes", end));
 }
 
+void SafetensorsFile::read_checksums() {
+  const auto found = metadata_.find(kChecksumKey);
+  if (found == metadata_.end()) return;
+  checksums_ = from_hex(found->second, static_cast<int64_t>(tensors_.size()), path());
+  lazy_->verified.resize(tensors_.size());
+}
+
+void SafetensorsFile::verify(std::string_view name) const {
+  if (!has_checksums()) return;
+  const TensorInfo& tensor = info(name);
+  const auto index = static_cast<size_t>(&tensor - tensors_.data());
+  std::call_once(lazy_->verified[index], [&] { check(tensor, checksums_[index]); });
+}
+
+void SafetensorsFile::check(const TensorInfo& tensor, uint32_t expected) const {
+  std::vector<uint32_t> sums(static_cast<size_t>(chunk_count(tensor.bytes)));
+  parallel_for(static_cast<int64_t>(sums.size()), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t offset = tensor.offset + i * kChunkBytes, bytes = chunk_size(tensor.bytes, i);
+      sums[static_cast<size_t>(i)] =
+          crc32c(file_.bytes().subspan(static_cast<size_t>(offset), static_cast<size_t>(bytes)));
+      file_.release(offset, bytes);  // or all of the file would count as resident
+    }
+  });
+  const uint32_t found = combine_chunks(sums, tensor.bytes);
+  if (found != expected)
+    throw Error(tensor_object(path(), tensor.name), fmt::format("checksum {:08x}", found),
+                fmt::format("{:08x}: the file is damaged", expected));
+}
+
 const TensorInfo* SafetensorsFile::find(std::string_view name) const {
   const auto found = index_.find(name);
   return found == index_.end() ? nullptr : &tensors_[found->second];
@@ -230,13 +267,14 @@ ConstTensorView SafetensorsFile::tensor(std::string_view name) const {
   if (tensor.shape.size() > Shape::kMaxRank)
     throw Error(tensor_object(path(), name), tensor.to_string(),
                 fmt::format("at most {} dimensions", Shape::kMaxRank));
+  verify(name);
   const Shape shape{std::span<const int64_t>(tensor.shape)};
   const std::span<const std::byte> data = raw(name);
   const auto misalignment =
       reinterpret_cast<uintptr_t>(data.data()) % static_cast<size_t>(dtype_bytes(*tensor.type));
   if (misalignment == 0) return ConstTensorView(data.data(), shape, *tensor.type);
-  std::lock_guard lock(copies_->mutex);
-  std::vector<int64_t>& copy = copies_->words[static_cast<size_t>(&tensor - tensors_.data())];
+  std::lock_guard lock(lazy_->mutex);
+  std::vector<int64_t>& copy = lazy_->words[static_cast<size_t>(&tensor - tensors_.data())];
   if (copy.empty() && !data.empty()) {
     copy.resize((data.size() + 7) / 8);
     std::memcpy(copy.data(), data.data(), data.size());
@@ -259,9 +297,17 @@ namespace {
 /// Where a tensor goes and how much of it has been written.
 struct Slot {
   TensorEntry entry;
-  int64_t offset = 0;  // from the start of the file
+  int64_t offset = 0;  // from the start of the data
   int64_t written = 0;
+  std::unique_ptr<ChunkChecksums> sums;  // nullptr: not asked for
 };
+
+/// The value of kChecksumKey. Its length is the same before the data has come.
+std::string checksum_text(const std::vector<Slot>& slots) {
+  std::vector<uint32_t> sums;
+  for (const Slot& slot : slots) sums.push_back(slot.sums == nullptr ? 0 : slot.sums->whole());
+  return to_hex(sums);
+}
 
 std::string header_text(const std::vector<Slot>& slots, const Metadata& metadata) {
   OrderedJson header = OrderedJson::object();
@@ -295,7 +341,7 @@ std::string header_block(const std::vector<Slot>& slots, const Metadata& metadat
 struct SafetensorsWriter::State {
   std::filesystem::path path;
   std::filesystem::path temporary;
-  io::SystemCalls* calls = nullptr;
+  Options options;
   std::vector<Slot> slots;
   std::unordered_map<std::string_view, size_t> index;  // keys look into slots
   std::string header;
@@ -311,6 +357,11 @@ struct SafetensorsWriter::State {
     return slots[found->second];
   }
   void place_slots();
+  /// With the checksums of what has been written so far.
+  void make_header() {
+    if (options.checksums) options.metadata[kChecksumKey] = checksum_text(slots);
+    header = header_block(slots, options.metadata, options.data_alignment, path.string());
+  }
 };
 
 void SafetensorsWriter::State::place_slots() {
@@ -325,23 +376,23 @@ void SafetensorsWriter::State::place_slots() {
 }
 
 SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path, std::vector<TensorEntry> entries,
-                                     Metadata metadata, io::SystemCalls* calls, int64_t data_alignment)
+                                     const Options& options)
     : state_(std::make_unique<State>()) {
   State& state = *state_;
   state.path = path;
   state.temporary = path.string() + ".tmp";
-  state.calls = calls;
+  state.options = options;
   state.slots.reserve(entries.size());
   for (TensorEntry& entry : entries) state.slots.push_back({.entry = std::move(entry)});
   state.place_slots();
-  state.header = header_block(state.slots, metadata, data_alignment, path.string());
+  state.make_header();
   state.file_bytes = static_cast<int64_t>(state.header.size());
   for (Slot& slot : state.slots) {
-    slot.offset += static_cast<int64_t>(state.header.size());
     state.file_bytes += slot.entry.bytes();
+    if (options.checksums) slot.sums = std::make_unique<ChunkChecksums>(slot.entry.bytes());
   }
-  io::remove_all(state.temporary, calls);
-  state.file = io::File::open_read_write(state.temporary, io::Direct::kTry, calls);
+  io::remove_all(state.temporary, options.calls);
+  state.file = io::File::open_read_write(state.temporary, io::Direct::kTry, options.calls);
   state.file.preallocate(state.file_bytes);
   state.file.write_at(0, header());
 }
@@ -351,7 +402,7 @@ SafetensorsWriter::SafetensorsWriter(SafetensorsWriter&&) noexcept = default;
 SafetensorsWriter::~SafetensorsWriter() {
   if (state_ == nullptr || state_->published) return;
   try {
-    io::remove_all(state_->temporary, state_->calls);
+    io::remove_all(state_->temporary, state_->options.calls);
   } catch (const Error&) {  // a leftover is in nobody's way: the next writer starts anew
   }
 }
@@ -363,7 +414,8 @@ void SafetensorsWriter::write(std::string_view name, int64_t byte_offset, std::s
       byte_offset >= 0 && byte_offset <= slot.entry.bytes() && bytes <= slot.entry.bytes() - byte_offset,
       "bytes {}+{} of tensor '{}' with {}", byte_offset, bytes, name, slot.entry.bytes());
   ALEPH_CHECK(!state_->sealed, "write after seal");
-  state_->file.write_at(slot.offset + byte_offset, data);
+  state_->file.write_at(static_cast<int64_t>(state_->header.size()) + slot.offset + byte_offset, data);
+  if (slot.sums != nullptr) slot.sums->add(byte_offset, data);
   std::lock_guard lock(state_->mutex);
   slot.written += bytes;
 }
@@ -381,6 +433,10 @@ void SafetensorsWriter::seal() {
   for (const Slot& slot : state_->slots)
     ALEPH_CHECK(slot.written == slot.entry.bytes(), "{} of {} bytes of tensor '{}' written", slot.written,
                 slot.entry.bytes(), slot.entry.name);
+  if (state_->options.checksums) {
+    state_->make_header();
+    state_->file.write_at(0, header());
+  }
   state_->file.sync();
   state_->file = io::File();
   state_->sealed = true;
@@ -388,9 +444,9 @@ void SafetensorsWriter::seal() {
 
 void SafetensorsWriter::publish() {
   ALEPH_CHECK(state_->sealed && !state_->published);
-  io::rename_path(state_->temporary, state_->path, state_->calls);
+  io::rename_path(state_->temporary, state_->path, state_->options.calls);
   state_->published = true;
-  io::sync_directory(state_->path.parent_path(), state_->calls);
+  io::sync_directory(state_->path.parent_path(), state_->options.calls);
 }
 
 void SafetensorsWriter::finish() {

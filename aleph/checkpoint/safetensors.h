@@ -34,6 +34,10 @@ struct TensorInfo {
   std::string to_string() const;
 };
 
+/// The key of the metadata under which our own files keep the CRC-32C of their tensors: eight hexadecimal
+/// digits for each, in the order of the data. Other programs pass it over.
+inline constexpr const char* kChecksumKey = "aleph.crc32c";
+
 /// A safetensors file, mapped for reading. Everything in the header is checked when it is opened: lengths,
 /// JSON, dtypes, shapes, and that the tensors cover the data exactly once. Moves only. Safe to read from
 /// several threads.
@@ -55,10 +59,14 @@ class SafetensorsFile {
   const TensorInfo& info(std::string_view name) const;
 
   /// The tensor in the mapped file; lives as long as this object. Throws Error when it is missing, of a type
-  /// Aleph does not have, or of more than Shape::kMaxRank dimensions. A tensor that stands at an address its
-  /// type does not allow is copied once.
+  /// Aleph does not have, of more than Shape::kMaxRank dimensions, or damaged (see verify). A tensor that
+  /// stands at an address its type does not allow is copied once.
   ConstTensorView tensor(std::string_view name) const;
-  /// Its bytes, of any dtype.
+  /// Throws Error naming file and tensor where its bytes are not those that were saved. They are read once,
+  /// however often this is asked; files without checksums are taken as they are.
+  void verify(std::string_view name) const;
+  bool has_checksums() const { return !checksums_.empty(); }
+  /// Its bytes, of any dtype, unverified.
   std::span<const std::byte> raw(std::string_view name) const;
   /// Asks the system to start loading this tensor.
   void prefetch(std::string_view name) const;
@@ -71,17 +79,20 @@ class SafetensorsFile {
   std::span<const std::byte> bytes() const { return file_.bytes(); }
 
  private:
-  struct AlignedCopies;
+  struct Lazy;
   explicit SafetensorsFile(io::MappedFile file);
   void read_header();
   void check_layout();
+  void read_checksums();
+  void check(const TensorInfo& tensor, uint32_t expected) const;
 
   io::MappedFile file_;
   int64_t data_begin_ = 0;
   Metadata metadata_;
   std::vector<TensorInfo> tensors_;
   std::unordered_map<std::string_view, size_t> index_;  // keys look into tensors_
-  std::unique_ptr<AlignedCopies> copies_;
+  std::vector<uint32_t> checksums_;                     // as tensors_, or empty
+  std::unique_ptr<Lazy> lazy_;
 };
 
 /// A tensor to be written.
@@ -101,11 +112,18 @@ const char* safetensors_dtype(DType dtype);
 /// threads.
 class SafetensorsWriter {
  public:
+  struct Options {
+    Metadata metadata;
+    bool checksums = false;      ///< of the tensors, among the metadata
+    int64_t data_alignment = 8;  ///< the data starts at a multiple of it
+    io::SystemCalls* calls = nullptr;
+  };
+  SafetensorsWriter(const std::filesystem::path& path, std::vector<TensorEntry> entries)
+      : SafetensorsWriter(path, std::move(entries), Options{}) {}
   /// Takes the disk space of the whole file at once. Throws Error when the disk is full or names are not
   /// unique.
-  /// The data starts at a multiple of `data_alignment`.
   SafetensorsWriter(const std::filesystem::path& path, std::vector<TensorEntry> entries,
-                    Metadata metadata = {}, io::SystemCalls* calls = nullptr, int64_t data_alignment = 8);
+                    const Options& options);
   SafetensorsWriter(SafetensorsWriter&&) noexcept;
   SafetensorsWriter& operator=(SafetensorsWriter&&) = delete;
   /// Removes the temporary file when finish was not reached.
@@ -123,7 +141,7 @@ class SafetensorsWriter {
   /// Gives the sealed file its name and syncs the directory.
   void publish();
 
-  /// The header with its length, as written.
+  /// The header with its length, as written; with checksums it is complete once the file is sealed.
   std::span<const std::byte> header() const;
   int64_t file_bytes() const;
   const std::filesystem::path& path() const;

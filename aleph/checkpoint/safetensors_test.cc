@@ -2,10 +2,14 @@
 
 #include <gmock/gmock.h>
 
+#include <array>
 #include <cstring>
 #include <thread>
 
 #include "aleph/base/json.h"
+#include "aleph/base/random.h"
+#include "aleph/checkpoint/chunk_checksums.h"
+#include "aleph/checkpoint/crc32c.h"
 #include "aleph/checkpoint/testing.h"
 #include "aleph/io/fault_injection.h"
 #include "aleph/io/temporary_directory.h"
@@ -44,7 +48,7 @@ TEST_F(Safetensors, ReadsBackEveryTypeAndShape) {
       {"i64", DType::kI64, Shape{1, 1}},    {"u8", DType::kU8, Shape{13}},
       {"f64", DType::kF64, Shape{3}},       {"empty", DType::kF32, Shape{0, 4}},
       {"scalar", DType::kF32, Shape{}},     {"name with \"quotes\" 글", DType::kU8, Shape{1}}};
-  SafetensorsWriter writer(path_, entries, {{"key", "value"}});
+  SafetensorsWriter writer(path_, entries, {.metadata = {{"key", "value"}}});
   for (size_t i = 0; i < entries.size(); ++i)
     writer.write(entries[i].name, 0, random_bytes(entries[i].bytes(), i));
   writer.finish();
@@ -89,7 +93,7 @@ TEST_F(Safetensors, TheHeaderIsThatOfTheFormat) {
 
 TEST_F(Safetensors, DataStartsWhereItIsAsked) {
   for (const int64_t alignment : {8, 64, 4096}) {
-    SafetensorsWriter writer(path_, {{"w", DType::kU8, Shape{3}}}, {}, nullptr, alignment);
+    SafetensorsWriter writer(path_, {{"w", DType::kU8, Shape{3}}}, {.data_alignment = alignment});
     writer.write("w", 0, random_bytes(3, 1));
     writer.finish();
     EXPECT_EQ(SafetensorsFile::open(path_).data_begin() % alignment, 0);
@@ -229,6 +233,53 @@ TEST_F(Safetensors, PartsMayBeWrittenInAnyOrderByThreads) {
   EXPECT_EQ(std::memcmp(file.raw("b").data(), b.data(), b.size()), 0);
 }
 
+TEST_F(Safetensors, ChecksumsAreOfTheDataWhateverItsOrder) {
+  const int64_t large = 2 * kChunkBytes + 12;
+  const auto a = random_bytes(large, 1), b = random_bytes(7, 2);
+  SafetensorsWriter writer(
+      path_, {{"z", DType::kU8, Shape{large}}, {"none", DType::kF32, Shape{0}}, {"b", DType::kU8, Shape{7}}},
+      {.metadata = {{"key", "value"}}, .checksums = true});
+  writer.write("b", 0, b);
+  writer.write("z", large / 2, std::span(a).subspan(static_cast<size_t>(large / 2)));
+  writer.write("z", 0, std::span(a).first(static_cast<size_t>(large / 2)));
+  writer.finish();
+  const SafetensorsFile file = SafetensorsFile::open(path_);
+  EXPECT_EQ(file.metadata().at("key"), "value");
+  EXPECT_EQ(file.metadata().at(kChecksumKey), to_hex(std::array{crc32c(a), crc32c({}), crc32c(b)}));
+  for (const char* name : {"z", "none", "b"})
+    EXPECT_EQ(one_line_fault_of([&] { file.tensor(name); }), "no error");
+}
+
+TEST_F(Safetensors, DamageIsNamedWhenTheTensorIsAskedFor) {
+  const auto a = random_bytes(kChunkBytes + 9, 1), b = random_bytes(5, 2);
+  SafetensorsWriter writer(path_, {{"a", DType::kU8, Shape{kChunkBytes + 9}}, {"b", DType::kU8, Shape{5}}},
+                           {.checksums = true});
+  writer.write("a", 0, a);
+  writer.write("b", 0, b);
+  writer.finish();
+  const std::string whole = text_of(path_);
+  const RandomStream random({.seed = 3});
+  for (uint64_t i = 0; i < 20; ++i) {
+    std::string damaged = whole;
+    const size_t byte = whole.size() - 1 - random.below(a.size() + b.size(), 2 * i);
+    damaged[byte] = static_cast<char>(damaged[byte] ^ (1 << i % 8));
+    put(path_, damaged);
+    const SafetensorsFile file = SafetensorsFile::open(path_);
+    const bool last = byte >= whole.size() - b.size();
+    for (int again = 0; again < 2; ++again)
+      EXPECT_THAT(one_line_fault_of([&] { file.tensor(last ? "b" : "a"); }),
+                  AllOf(HasSubstr(path_.string() + (last ? ": tensor 'b'" : ": tensor 'a'")),
+                        HasSubstr("found checksum"), HasSubstr("the file is damaged")));
+    EXPECT_EQ(one_line_fault_of([&] { file.tensor(last ? "a" : "b"); }), "no error");
+  }
+}
+
+TEST_F(Safetensors, ChecksumsThatAreNoneAreRefused) {
+  EXPECT_THAT(header_fault(R"({"__metadata__": {"aleph.crc32c": "0123"},)"
+                           R"( "w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}})"),
+              HasSubstr("found checksums '0123', expected 1 of eight hexadecimal digits each"));
+}
+
 TEST_F(Safetensors, NothingHalfWrittenHasTheName) {
   put(path_, "the old file");
   {
@@ -263,7 +314,7 @@ TEST_F(Safetensors, AFullDiskIsNoticedBeforeDataIsWritten) {
   io::FaultInjection faults;
   faults.fail(io::Call::kAllocate, 1, ENOSPC);
   EXPECT_THAT(one_line_fault_of([&] {
-                SafetensorsWriter(path_, {{"w", DType::kF32, Shape{1 << 20}}}, {}, &faults);
+                SafetensorsWriter(path_, {{"w", DType::kF32, Shape{1 << 20}}}, {.calls = &faults});
               }),
               AllOf(HasSubstr("a b.safetensors.tmp"), HasSubstr("No space left"), HasSubstr("4.0 MiB")));
   EXPECT_FALSE(fs::exists(path_));
@@ -271,7 +322,7 @@ TEST_F(Safetensors, AFullDiskIsNoticedBeforeDataIsWritten) {
 
 TEST_F(Safetensors, AKillAtAnyChangeLeavesTheOldFileOrTheNewOne) {
   const auto save = [&](uint64_t seed, io::FaultInjection& faults) {
-    SafetensorsWriter writer(path_, {{"w", DType::kF32, Shape{300}}}, {}, &faults);
+    SafetensorsWriter writer(path_, {{"w", DType::kF32, Shape{300}}}, {.calls = &faults});
     writer.write("w", 0, random_bytes(1200, seed));
     writer.finish();
   };

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "aleph/base/json.h"
-#include "aleph/checkpoint/chunk_checksums.h"
 #include "aleph/checkpoint/model_files.h"
 #include "aleph/checkpoint/training_checkpoint.h"
 #include "aleph/io/file.h"
@@ -22,7 +21,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kFinishedName = "training_run.json";
-constexpr const char* kChecksums = "weights_crc32c";
 
 bool is_part_of_model(const fs::path& path) {
   return path.extension() == ".safetensors" || path.extension() == ".bin" ||
@@ -78,10 +76,6 @@ std::optional<FinishedRun> read_finished_run(const fs::path& directory) {
   run.loss = json_get_or<double>(json, "loss", 0, path.string());
   run.eval_loss = optional_value<double>(json, "eval_loss");
   run.eval_nats_per_byte = optional_value<double>(json, "eval_nats_per_byte");
-  const Json checksums = json.value(kChecksums, Json::object());
-  for (const auto& [name, value] : checksums.items())
-    run.weights_crc32c[name] =
-        checkpoint::from_hex(value.is_string() ? value.get<std::string>() : "", 1, path.string()).front();
   return run;
 }
 
@@ -104,8 +98,6 @@ void OutputDir::finish(const FinishedRun& run) const {
   OrderedJson json = {{"steps", run.steps}, {"loss", run.loss}};
   if (run.eval_loss) json["eval_loss"] = *run.eval_loss;
   if (run.eval_nats_per_byte) json["eval_nats_per_byte"] = *run.eval_nats_per_byte;
-  for (const auto& [name, checksum] : run.weights_crc32c)
-    json[kChecksums][name] = checkpoint::to_hex({&checksum, 1});
   io::write_file_atomically(path_ / kFinishedName, json.dump(2) + "\n", calls_);
 }
 

@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <optional>
 #include <string>
 
@@ -18,7 +17,6 @@ struct FinishedRun {
   int64_t steps = 0;
   double loss = 0;  ///< of the last step
   std::optional<double> eval_loss, eval_nats_per_byte;
-  std::map<std::string, uint32_t> weights_crc32c;  ///< of the saved model, by tensor
 };
 
 /// What DIRECTORY/training_run.json says; nothing where there is none. Throws Error where it is broken.

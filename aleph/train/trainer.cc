@@ -9,7 +9,6 @@
 #include "aleph/base/clock.h"
 #include "aleph/base/interrupt.h"
 #include "aleph/base/text_util.h"
-#include "aleph/checkpoint/model_files.h"
 #include "aleph/checkpoint/training_checkpoint.h"
 #include "aleph/io/directory_lock.h"
 #include "aleph/train/evaluation.h"
@@ -317,7 +316,6 @@ void Trainer::finish() {
     run.eval_loss = last_eval_->loss;
     run.eval_nats_per_byte = last_eval_->nats_per_byte;
   }
-  run.weights_crc32c = checkpoint::weight_checksums(checkpoint::ModelFiles::open(output_.path()));
   output_.finish(run);
   totals_.times.checkpoints += watch.seconds();
   report();
