@@ -109,13 +109,17 @@ struct Ceilings {
   double fp32_operations = 0, bf16_operations = 0, bytes = 0;  ///< per second
 };
 
-/// Products of the shape that is the most work in a small GPT (1024 tokens, hidden 768), and STREAM's triad.
+/// Products of GPT-2 with 124 million parameters over 1,024 tokens, and STREAM's triad.
 inline Ceilings measure_ceilings(double seconds) {
+  constexpr kernels::ProductSize kSizes[] = {{1024, 2304, 768, 12},
+                                             {1024, 768, 768, 12},
+                                             {1024, 3072, 768, 12},
+                                             {1024, 768, 3072, 12},
+                                             {1024, 4096, 768, 50257.0 / 4096}};
   DeviceContext device({});
-  const kernels::ProductSize size{.m = 1024, .n = 3072, .k = 768};
-  return {.fp32_operations = kernels::matmul_ceiling(device, DType::kF32, size, seconds),
-          .bf16_operations = kernels::matmul_ceiling(device, DType::kBF16, size, seconds),
-          .bytes = kernels::triad_ceiling(seconds)};
+  return {.fp32_operations = kernels::matmul_ceiling(device, DType::kF32, kSizes, 3 * seconds),
+          .bf16_operations = kernels::matmul_ceiling(device, DType::kBF16, kSizes, 3 * seconds),
+          .bytes = kernels::triad_ceiling(device, seconds)};
 }
 
 /// Runs cases, prints a line each, and writes them all as JSON at the end.

@@ -90,7 +90,7 @@ void load_checkpoint(const fs::path& root, std::span<std::byte> piece) {
 void save_weights(const fs::path& directory, std::span<const std::byte> piece) {
   std::vector<TensorEntry> entries;
   for (int64_t i = 0; i * kTensorBytes < kWeightBytes; ++i)
-    entries.push_back({.name = fmt::format("tensor.{}", i), .dtype = "F32", .shape = {kTensorBytes / 4}});
+    entries.push_back({.name = fmt::format("tensor.{}", i), .shape = Shape{kTensorBytes / 4}});
   ModelWriter writer(directory, entries, kWeightBytes * 2, nullptr);
   for_each_piece(kWeightBytes, [&](const std::string& name, int64_t at) { writer.write(name, at, piece); });
   writer.finish();

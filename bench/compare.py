@@ -9,6 +9,8 @@ import tempfile
 
 GPT2 = {"model_type": "gpt2", "vocab_size": 50257, "n_positions": 1024, "n_embd": 768, "n_layer": 12, "n_head": 12,
         "bos_token_id": 50256, "eos_token_id": 50256, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+# Of a token, forward and backward: products of the layers and the head, and of attention to 256 tokens without mask.
+GFLOP_A_TOKEN = 6 * (12 * (12 * 768 ** 2 + 2 * 256 * 768) + 50257 * 768) / 1e9
 TORCH = {"bf16": ["--mode", "autocast", "--compile"], "fp32": ["--mode", "fp32", "--compile"]}
 PLACEMENTS = ["recompute", "nvme"]
 
@@ -51,8 +53,11 @@ def aleph(dtype, options, folder, flags=()):
          str(options.steps + 1), "--lr", "1e-4", "--dtype", dtype, "--threads", str(options.threads), *flags, "--log-file",
          log, "--output-dir", os.path.join(folder, "model"), "--overwrite", "--quiet"])
     with open(log) as file:
-        rates = [record["tokens_per_second"] for record in map(json.loads, file)][1:]
-    return {"tokens_per_second_best": max(rates), "tokens_per_second_median": statistics.median(rates)}
+        records = [json.loads(line) for line in file][1:]
+    rates = [record["tokens_per_second"] for record in records]
+    stalls = sum(sum(record["io"]["stall_seconds"].values()) for record in records)
+    return {"tokens_per_second_best": max(rates), "tokens_per_second_median": statistics.median(rates),
+            "stall_share": stalls / sum(record["step_seconds"] for record in records)}
 
 
 def print_pair(name, ours, theirs):
@@ -60,6 +65,12 @@ def print_pair(name, ours, theirs):
              for key in ("tokens_per_second_best", "tokens_per_second_median")]
     cells = [f"{best:.{digits}f} / {median:.{digits}f}" for best, median, digits in zip(*sides, (0, 0, 2))]
     print(f"{name:<26}" + "".join(f"{cell:>16}" for cell in cells), flush=True)
+
+
+def print_share(ours, ceiling):
+    """Of the ceiling of matrix products that the best step reaches with everything it does."""
+    rate = ours["tokens_per_second_best"] * GFLOP_A_TOKEN
+    print(f"{'  of matrix products':<26}{rate:>9.0f} GFLOP/s{100 * rate / ceiling:>13.0f} %", flush=True)
 
 
 def torch(dtype, options):
@@ -84,7 +95,7 @@ def placement(name, options, folder):
     swap = os.path.join(folder, "swap")
     os.makedirs(swap, exist_ok=True)
     accumulate = ["--grad-accumulation", "16"]
-    few = argparse.Namespace(**{**vars(options), "steps": max(1, options.steps // 4)})
+    few = argparse.Namespace(**{**vars(options), "steps": max(2, options.steps // 2)})
     return aleph("bf16", few, folder, accumulate), aleph("bf16", few, folder, [
         *accumulate, "--offload-param", "nvme", "--offload-optimizer", "nvme", "--nvme-path", swap])
 
@@ -101,6 +112,7 @@ def against_torch(cases, options, folder, results):
             ours, theirs = aleph(dtype, options, folder), torch(dtype, options)
             results["torch"].append({"case": dtype, "aleph": ours, "torch": theirs})
             print_pair(f"{dtype} {pair + 1}", ours, theirs)
+            print_share(ours, results["ceilings"][f"{dtype}_gflops_ceiling"])
             if dtype == "fp32":
                 update, other = update_seconds(options, folder), theirs["update_seconds_median"]
                 results["update"].append({"aleph": update, "torch": other})
@@ -115,6 +127,8 @@ def against_memory(cases, options, folder, results):
             memory, placed = placement(name, options, folder)
             results["placements"].append({"case": name, "placement": placed, "memory": memory})
             print_pair(f"{name} {pair + 1}", placed, memory)
+            if name == "nvme":
+                print(f"{'  stalled':<26}{100 * placed['stall_share']:>14.1f} %")
 
 
 def main():

@@ -1,12 +1,11 @@
 #include "aleph/kernels/ceilings.h"
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
-#include <vector>
 
 #include "aleph/base/clock.h"
 #include "aleph/kernels/checks.h"
-#include "aleph/kernels/elementwise/elementwise.h"
 #include "aleph/kernels/matmul/matmul.h"
 #include "aleph/kernels/simd/simd.h"
 
@@ -27,30 +26,50 @@ double best_seconds(double seconds, const Body& body) {
   return best;
 }
 
-}  // namespace
-
-double matmul_ceiling(DeviceContext& device, DType dtype, const ProductSize& size, double seconds) {
-  Tensor a(device.memory(), {size.m, size.k}, dtype, MemoryTag::kWorkspace);
-  Tensor b(device.memory(), {size.k, size.n}, dtype, MemoryTag::kWorkspace);
-  Tensor c(device.memory(), {size.m, size.n}, dtype, MemoryTag::kWorkspace);
-  zero(device, a.view());
-  zero(device, b.view());
-  const double best =
-      best_seconds(seconds, [&] { matmul(device, {.a = a.view(), .b = b.view(), .c = c.view()}); });
-  return product_operations(size.m, size.n, size.k) / best;
+/// Not zero: what is multiplied makes processors warm.
+Tensor filled(DeviceContext& device, const Shape& shape, DType dtype) {
+  Tensor tensor(device.memory(), shape, dtype, MemoryTag::kWorkspace);
+  std::memset(tensor.view().raw(), 0x3c, static_cast<size_t>(tensor.bytes()));  // 0.011 in fp32 and bf16
+  return tensor;
 }
 
-double triad_ceiling(double seconds) {
-  constexpr int64_t kCount = int64_t{8} << 20;
-  std::vector<float> a(kCount), b(kCount, 1.0f), c(kCount, 2.0f);
-  const double best = best_seconds(seconds, [&, pa = a.data(), pb = b.data(), pc = c.data()] {
+double product_seconds(DeviceContext& device, DType dtype, const ProductSize& size, double seconds) {
+  const Tensor a = filled(device, {size.m, size.k}, dtype);
+  const PackedWeight b(device, filled(device, {size.n, size.k}, dtype).view());
+  Tensor c(device.memory(), {size.m, size.n}, dtype, MemoryTag::kWorkspace);
+  return best_seconds(seconds,
+                      [&] { matmul(device, PackedMatmulArgs{.a = a.view(), .weight = &b, .c = c.view()}); });
+}
+
+}  // namespace
+
+double matmul_ceiling(DeviceContext& device, DType dtype, std::span<const ProductSize> sizes,
+                      double seconds) {
+  double operations = 0, best = 0;
+  for (const ProductSize& size : sizes) {
+    operations += size.count * product_operations(size.m, size.n, size.k);
+    best += size.count * product_seconds(device, dtype, size, seconds / static_cast<double>(sizes.size()));
+  }
+  return operations / best;
+}
+
+double triad_ceiling(DeviceContext& device, double seconds) {
+  constexpr int64_t kLargest = int64_t{32} << 20, kFloat = sizeof(float);
+  const MemoryLedger& ledger = device.memory().ledger();
+  const int64_t room = ledger.budget() == 0 ? 3 * kLargest : ledger.budget() - ledger.live();
+  const int64_t count = std::min(kLargest, std::max<int64_t>(room / 4, 1 << 16)) / kFloat;
+  Tensor a = filled(device, {count}, DType::kF32);
+  const Tensor b = filled(device, {count}, DType::kF32), c = filled(device, {count}, DType::kF32);
+  float* const pa = a.view().data<float>();
+  const float *pb = b.view().data<float>(), *pc = c.view().data<float>();
+  const double best = best_seconds(seconds, [=] {
     simd::parallel(
-        kCount, simd::kFlatGrain, [=](auto, int64_t begin, int64_t end) __attribute__((always_inline)) {
+        count, simd::kFlatGrain, [=](auto, int64_t begin, int64_t end) __attribute__((always_inline)) {
 #pragma omp simd
           for (int64_t i = begin; i < end; ++i) pa[i] = pb[i] + 3.0f * pc[i];
         });
   });
-  return 3.0 * static_cast<double>(kCount * static_cast<int64_t>(sizeof(float))) / best;
+  return static_cast<double>(3 * count * kFloat) / best;
 }
 
 }  // namespace aleph::kernels

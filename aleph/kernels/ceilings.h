@@ -2,22 +2,27 @@
 // profile or a benchmark shows.
 #pragma once
 
+#include <span>
+
 #include "aleph/tensor/device.h"
 #include "aleph/tensor/tensor.h"
 
 namespace aleph::kernels {
 
-/// c [m, n] = a [m, k] b [k, n].
+/// c [m, n] = a [m, k] times b [n, k] transposed, `count` times.
 struct ProductSize {
   int64_t m = 0, n = 0, k = 0;
+  double count = 1;
 };
 
-/// Operations per second of the library's product of two matrices of `dtype`: the best of repeated runs of
-/// `seconds` in all. Books operands on the device.
-double matmul_ceiling(DeviceContext& device, DType dtype, const ProductSize& size, double seconds);
+/// Operations per second of `sizes` together, each at the best of repeated runs: the library's product of
+/// matrices of `dtype`, with b in the layout that it multiplies fastest already. Takes about `seconds`. Books
+/// the operands of one product at a time on the device.
+double matmul_ceiling(DeviceContext& device, DType dtype, std::span<const ProductSize> sizes, double seconds);
 
-/// Bytes per second of STREAM's triad, a = b + s c (McCalpin, 1995), over arrays that caches do not hold: the
-/// best of repeated runs. Takes 96 MiB of its own.
-double triad_ceiling(double seconds);
+/// Bytes per second of STREAM's triad, a = b + s c (McCalpin, 1995): the best of repeated runs. Books three
+/// arrays of 32 MiB, which caches do not hold, on the device, or smaller ones where its budget has no more
+/// room.
+double triad_ceiling(DeviceContext& device, double seconds);
 
 }  // namespace aleph::kernels

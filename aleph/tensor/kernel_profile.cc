@@ -20,19 +20,29 @@ void KernelProfile::enter(ComputePhase phase) {
   phase_ = phase;
 }
 
+KernelTotals& KernelTotals::operator+=(const KernelTotals& other) {
+  calls += other.calls;
+  seconds += other.seconds;
+  operations += other.operations;
+  bytes += other.bytes;
+  return *this;
+}
+
 void KernelProfile::add(KernelKind kind, const KernelTotals& call) {
   const std::lock_guard lock(mutex_);
   const ComputePhase phase = kind == KernelKind::kUpdate ? ComputePhase::kUpdate : phase_;
-  KernelTotals& total = totals_[static_cast<size_t>(phase)][static_cast<size_t>(kind)];
-  total.calls += call.calls;
-  total.seconds += call.seconds;
-  total.operations += call.operations;
-  total.bytes += call.bytes;
+  totals_[static_cast<size_t>(phase)][static_cast<size_t>(kind)] += call;
 }
 
 KernelTotals KernelProfile::of(ComputePhase phase, KernelKind kind) const {
   const std::lock_guard lock(mutex_);
   return totals_[static_cast<size_t>(phase)][static_cast<size_t>(kind)];
+}
+
+KernelTotals KernelProfile::of(KernelKind kind) const {
+  KernelTotals sum;
+  for (size_t phase = 0; phase < kComputePhases; ++phase) sum += of(static_cast<ComputePhase>(phase), kind);
+  return sum;
 }
 
 }  // namespace aleph

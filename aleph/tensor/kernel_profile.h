@@ -46,6 +46,8 @@ struct KernelTotals {
   double seconds = 0;
   double operations = 0;  ///< floating-point, a multiply-add counts as two
   double bytes = 0;       ///< operands and results, each once
+
+  KernelTotals& operator+=(const KernelTotals& other);
 };
 
 /// Sums by phase and kind. Safe to use from several threads.
@@ -56,6 +58,8 @@ class KernelProfile {
   void enter(ComputePhase phase);
   void add(KernelKind kind, const KernelTotals& call);
   KernelTotals of(ComputePhase phase, KernelKind kind) const;
+  /// Of all phases.
+  KernelTotals of(KernelKind kind) const;
 
  private:
   mutable std::mutex mutex_;

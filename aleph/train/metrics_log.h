@@ -20,7 +20,7 @@ struct StepRecord {
   double step_seconds = 0;
   MemoryPeaks peaks;                 ///< since the run began
   IoStats io;                        ///< of this step
-  double io_busy_seconds = 0;        ///< of this step: while some transfer to or from NVMe was under way
+  SwapStats swap;                    ///< of this step
   std::optional<double> loss_scale;  ///< fp16
   bool skipped = false;              ///< fp16: gradients overflowed, nothing was updated
 

@@ -137,7 +137,7 @@ TEST(RuntimeTest, OneRankAndItsBudgets) {
   Runtime runtime(config);
   EXPECT_EQ(runtime.communicator().size(), 1);
   EXPECT_EQ(runtime.device().host_memory().ledger().budget(), 10'000);
-  EXPECT_EQ(runtime.io_busy_seconds(), 0);
+  EXPECT_EQ(runtime.swap_stats().busy_seconds, 0);
 }
 
 TEST(RuntimeTest, SwapFilesComeWhereTheyAreAskedForAndGo) {

@@ -14,16 +14,20 @@ namespace aleph::train {
 /// Rates per second that the profile compares with, measured when the run is over.
 struct Ceilings {
   DType dtype = DType::kF32;  ///< of the products
-  kernels::ProductSize size;  ///< tokens of a micro-batch through the first linear layer of an MLP
-  double operations = 0;      ///< of products of that size
-  double bytes = 0;           ///< STREAM triad
+  double operations = 0;      ///< of the model's own products, over a micro-batch of tokens
+  double bytes = 0;           ///< of memory: STREAM triad
+  double disk_read = 0;       ///< bytes of the swap files, large and in order; 0: the run has none
+  double disk_written = 0;
 };
-Ceilings measure_ceilings(DeviceContext& device, const models::TransformerSpec& spec, DType dtype,
-                          int64_t tokens);
+Ceilings measure_ceilings(const zero::EngineContext& context, const models::TransformerSpec& spec,
+                          DType dtype, int64_t tokens);
 
-/// Lines of a table: each phase of a step and the kernels in it, in seconds per step and percent; matmul and
-/// attention with operations per second, the others with bytes per second, as percent of the ceilings; what
-/// computation waited for.
+/// The products of one pass of `tokens` forward: the linear layers of all blocks, and the head in parts.
+std::vector<kernels::ProductSize> product_sizes(const models::TransformerSpec& spec, int64_t tokens);
+
+/// Lines of a table: each phase of a step and the kernels in it, and each kind of kernel over all phases, in
+/// seconds per step and percent; matmul and attention with operations per second, the others with bytes per
+/// second, as percent of the ceilings; what computation waited for, and how fast NVMe transfers were.
 std::vector<std::string> profile_lines(const RunTotals& totals, const KernelProfile& kernels,
                                        const Ceilings& ceilings);
 

@@ -34,7 +34,7 @@ void RunTotals::add_step(const StepRecord& record, const zero::StepTimes& engine
   ++steps;
   skipped += record.skipped ? 1 : 0;
   tokens += record.tokens;
-  io_busy_seconds += record.io_busy_seconds;
+  swap += record.swap;
   times.steps += record.step_seconds;
   for (size_t phase = 0; phase < engine.size(); ++phase) times.phases[phase] += engine[phase];
   for (size_t kind = 0; kind < io.size(); ++kind) {
@@ -45,8 +45,8 @@ void RunTotals::add_step(const StepRecord& record, const zero::StepTimes& engine
 }
 
 double hidden_io_share(const RunTotals& totals) {
-  if (totals.io_busy_seconds <= 0) return 1;
-  return std::clamp(1 - io_total(totals.io).stall_seconds / totals.io_busy_seconds, 0.0, 1.0);
+  if (totals.swap.busy_seconds <= 0) return 1;
+  return std::clamp(1 - io_total(totals.io).stall_seconds / totals.swap.busy_seconds, 0.0, 1.0);
 }
 
 std::vector<std::string> summary_lines(const RunTotals& totals) {
@@ -64,9 +64,9 @@ std::vector<std::string> summary_lines(const RunTotals& totals) {
   for (size_t kind = 0; kind < totals.io.size(); ++kind)
     if (moved(totals.io[kind]))
       lines.push_back(io_line(zero::state_kind_name(static_cast<zero::StateKind>(kind)), totals.io[kind]));
-  if (totals.io_busy_seconds > 0)
+  if (totals.swap.busy_seconds > 0)
     lines.push_back(fmt::format("I/O hidden behind compute: {:.0f} % of {:.1f} s",
-                                100 * hidden_io_share(totals), totals.io_busy_seconds));
+                                100 * hidden_io_share(totals), totals.swap.busy_seconds));
   return lines;
 }
 

@@ -18,8 +18,8 @@ struct RunTotals {
   double seconds = 0;
   int64_t model_state_bytes = 0;  ///< parameters, gradients and optimizer states of this rank
   MemoryPeaks peaks;
-  IoStats io;                  ///< of the training steps
-  double io_busy_seconds = 0;  ///< in training steps, while some transfer to or from NVMe was under way
+  IoStats io;      ///< of the training steps
+  SwapStats swap;  ///< of the training steps
   RunTimes times;
 
   void add_step(const StepRecord& record, const zero::StepTimes& engine);

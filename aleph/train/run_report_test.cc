@@ -18,7 +18,7 @@ RunTotals totals_of_two_steps() {
   RunTotals totals;
   StepRecord record{.step = 1, .tokens = 500, .step_seconds = 2};
   record.io[kOptimizer] = {.read_bytes = 1 << 20, .written_bytes = 2 << 20, .stall_seconds = 0.25};
-  record.io_busy_seconds = 1;
+  record.swap.busy_seconds = 1;
   zero::StepTimes times{};
   times[kBackward] = 1;
   for (int step = 0; step < 2; ++step) totals.add_step(record, times);
@@ -34,7 +34,7 @@ TEST(RunReportTest, StepsAreSummed) {
   EXPECT_EQ(totals.times.phases[kBackward], 2);
   EXPECT_EQ(totals.io[kOptimizer].read_bytes, 2 << 20);
   EXPECT_EQ(totals.io[kOptimizer].stall_seconds, 0.5);
-  EXPECT_EQ(totals.io_busy_seconds, 2);
+  EXPECT_EQ(totals.swap.busy_seconds, 2);
 }
 
 TEST(RunReportTest, HiddenShareIsWhatNobodyWaitedFor) {

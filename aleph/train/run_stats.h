@@ -26,6 +26,24 @@ IoStats io_since(const IoStats& now, const IoStats& before);
 /// Sums over all kinds.
 zero::HomeStats io_total(const IoStats& stats);
 
+/// What the queue of NVMe transfers did.
+struct SwapStats {
+  double busy_seconds = 0;  ///< while some transfer was under way
+  int64_t read_bytes = 0, written_bytes = 0;
+
+  SwapStats& operator+=(const SwapStats& other) {
+    busy_seconds += other.busy_seconds;
+    read_bytes += other.read_bytes;
+    written_bytes += other.written_bytes;
+    return *this;
+  }
+  /// What came on top of `before`.
+  SwapStats operator-(const SwapStats& before) const {
+    return {busy_seconds - before.busy_seconds, read_bytes - before.read_bytes,
+            written_bytes - before.written_bytes};
+  }
+};
+
 /// Seconds of everything a run does, summed over its steps.
 struct RunTimes {
   double data = 0;  ///< filling batches

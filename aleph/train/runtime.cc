@@ -40,6 +40,10 @@ void Runtime::open_swap(const TrainConfig& config, const zero::Placement& placem
 
 zero::EngineContext Runtime::engine_context() { return {device_, nvme_, communicator_, swap_.get()}; }
 
-double Runtime::io_busy_seconds() { return swap_ == nullptr ? 0 : swap_->queue().stats().busy_seconds; }
+SwapStats Runtime::swap_stats() const {
+  if (swap_ == nullptr) return {};
+  const io::AsyncQueue::Stats stats = swap_->queue().stats();
+  return {stats.busy_seconds, stats.bytes_read, stats.bytes_written};
+}
 
 }  // namespace aleph::train

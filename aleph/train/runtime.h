@@ -6,6 +6,7 @@
 #include "aleph/comm/communicator.h"
 #include "aleph/train/config.h"
 #include "aleph/train/disk.h"
+#include "aleph/train/run_stats.h"
 #include "aleph/zero/engine.h"
 
 namespace aleph::train {
@@ -25,8 +26,8 @@ class Runtime {
   const MemoryLedger& nvme() const { return nvme_; }
   comm::Communicator& communicator() { return communicator_; }
   zero::EngineContext engine_context();
-  /// Seconds in which at least one transfer to or from NVMe was under way.
-  double io_busy_seconds();
+  /// Of all transfers so far.
+  SwapStats swap_stats() const;
 
  private:
   DeviceContext device_;

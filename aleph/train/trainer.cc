@@ -183,7 +183,7 @@ void Trainer::note_start_from_the_beginning() {
 StepRecord Trainer::step() {
   const Stopwatch watch;
   const IoStats io_before = engine_->io_stats();
-  const double busy_before = runtime_.io_busy_seconds();
+  const SwapStats swap_before = runtime_.swap_stats();
   const zero::LossSum loss = backward();
   StepRecord record{.step = state_.step + 1, .loss = loss.mean(), .tokens = data_.loader().tokens_per_step()};
   update(record);
@@ -192,7 +192,7 @@ StepRecord Trainer::step() {
   record.step_seconds = watch.seconds();
   record.peaks = read_peaks(runtime_.device(), runtime_.nvme());
   record.io = io_since(engine_->io_stats(), io_before);
-  record.io_busy_seconds = runtime_.io_busy_seconds() - busy_before;
+  record.swap = runtime_.swap_stats() - swap_before;
   totals_.add_step(record, engine_->times());
   return record;
 }
@@ -332,7 +332,8 @@ void Trainer::report() {
 }
 
 void Trainer::report_profile() {
-  const Ceilings ceilings = measure_ceilings(runtime_.device(), setup_.spec, config_.dtype,
+  engine_.reset();  // the ceilings need memory, too
+  const Ceilings ceilings = measure_ceilings(runtime_.engine_context(), setup_.spec, config_.dtype,
                                              batch_.micro_batch * config_.data.seq_len);
   for (const std::string& line : profile_lines(totals_, runtime_.device().profile(), ceilings))
     console_.line(line);
