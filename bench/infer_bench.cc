@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "aleph/infer/model.h"
+#include "aleph/io/json_file.h"
 #include "aleph/kernels/matmul/matmul.h"
 #include "aleph/kernels/simd/simd.h"
 #include "aleph/models/registry.h"
@@ -195,7 +196,7 @@ void run(int argc, char** argv) {
   const int64_t prompt = std::max(1LL, std::atoll(options.own.at("--prompt").c_str()));
   const int64_t context = std::max(1LL, std::atoll(options.own.at("--context").c_str()));
   const models::TransformerSpec spec =
-      models::read_spec(parse_json_file(directory / "config.json"), directory.string());
+      models::read_spec(io::parse_json_file(directory / "config.json"), directory.string());
   const models::WeightSource weights = models::WeightSource::open(directory, spec);
   DeviceContext device({});
   bench::Bench bench("infer", options);

@@ -9,7 +9,7 @@
 #include <filesystem>
 
 #include "aleph/base/error.h"
-#include "aleph/base/json.h"
+#include "aleph/io/json_file.h"
 #include "aleph/models/registry.h"
 #include "aleph/text/tokenizer.h"
 
@@ -20,7 +20,7 @@ constexpr int64_t kMaxTokens = 64;
 
 void generate(const std::filesystem::path& directory, const std::string& prompt) {
   const std::filesystem::path config = directory / "config.json";
-  const models::TransformerSpec spec = models::read_spec(parse_json_file(config), config.string());
+  const models::TransformerSpec spec = models::read_spec(io::parse_json_file(config), config.string());
   const text::Tokenizer tokenizer = text::Tokenizer::load(directory);
   const models::WeightSource weights = models::WeightSource::open(directory, spec);
 

@@ -108,7 +108,8 @@ TEST_F(BadInput, DeepSpeedFiles) {
     expect_refused({"--deepspeed", file.string()}, 1, words);
     expect_refused({"--deepspeed", file.string()}, 1, "ds.json");
   }
-  expect_refused({"--deepspeed", (world_ / "none.json").string()}, 1, "none.json: found no readable file");
+  expect_refused({"--deepspeed", (world_ / "none.json").string()}, 1,
+                 "none.json: found No such file or directory");
 }
 
 TEST_F(BadInput, Data) {

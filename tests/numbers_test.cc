@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "aleph/base/json.h"
+#include "aleph/checkpoint/safetensors.h"
 #include "aleph/checkpoint/training_checkpoint.h"
 #include "aleph/io/file.h"
 #include "tests/support/program.h"
@@ -68,8 +69,8 @@ class Numbers : public ::testing::Test {
   TinyWorld world_;
 };
 
-/// Writes `value` over the first element of a tensor.
-void damage(const fs::path& weights, const std::string& tensor, float value) {
+/// Writes `value` over the first element of a tensor, as a program without checksums would.
+void put_first(const fs::path& weights, const std::string& tensor, float value) {
   std::string bytes = read_bytes(weights);
   uint64_t header = 0;
   std::memcpy(&header, bytes.data(), sizeof(header));
@@ -77,6 +78,8 @@ void damage(const fs::path& weights, const std::string& tensor, float value) {
   const auto begin = json.at(tensor).at("data_offsets").at(0).get<uint64_t>();
   ASSERT_EQ(json.at(tensor).at("dtype"), "F32");
   std::memcpy(bytes.data() + 8 + header + begin, &value, sizeof(value));
+  const std::string_view key = checkpoint::kChecksumKey;
+  bytes.replace(bytes.find(key), key.size(), std::string(key.size(), 'x'));
   io::write_file_atomically(weights, bytes);
 }
 
@@ -102,7 +105,7 @@ TEST_F(Numbers, WeightsThatAreNotFiniteAreNoPlaceToStart) {
   const std::string good = read_bytes(model / "model.safetensors");
   for (const float bad : {NAN, INFINITY, -INFINITY}) {
     io::write_file_atomically(model / "model.safetensors", good);
-    damage(model / "model.safetensors", "transformer.h.1.mlp.c_fc.weight", bad);
+    put_first(model / "model.safetensors", "transformer.h.1.mlp.c_fc.weight", bad);
     for (const char* dtype : {"fp32", "bf16", "fp16"})
       EXPECT_THAT(failure(from_model("out", model) + Arguments{"--dtype", dtype}),
                   AllOf(HasSubstr("blocks.1.mlp.up.weight"),
@@ -112,7 +115,7 @@ TEST_F(Numbers, WeightsThatAreNotFiniteAreNoPlaceToStart) {
 
 TEST_F(Numbers, AModelThatOverflowsAtAnyScaleStopsAtTheFloor) {
   const fs::path model = trained_model();
-  damage(model / "model.safetensors", "transformer.h.1.mlp.c_fc.weight", 1e30f);  // infinity in fp16
+  put_first(model / "model.safetensors", "transformer.h.1.mlp.c_fc.weight", 1e30f);  // infinity in fp16
   const Arguments run =
       with(from_model("out", model), "--steps", "200") + Arguments{"--dtype", "fp16", "--save-steps", "1"};
   EXPECT_THAT(failure(run),

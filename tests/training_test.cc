@@ -6,6 +6,7 @@
 
 #include "aleph/base/error.h"
 #include "aleph/base/json.h"
+#include "aleph/io/json_file.h"
 #include "tests/support/tiny_run.h"
 
 namespace aleph::tests {
@@ -132,7 +133,7 @@ TEST(TrainingTest, EvaluatesAtItsStepsAndAtTheEnd) {
   EXPECT_LT(losses.back(), losses.front());
   EXPECT_LT(nats.back(), losses.back());
   EXPECT_GT(nats.back(), losses.back() / 8);
-  const Json mark = parse_json_file(config.save.output_dir / "training_run.json");
+  const Json mark = io::parse_json_file(config.save.output_dir / "training_run.json");
   EXPECT_EQ(mark["eval_loss"].get<double>(), losses.back());
 
   train::TrainConfig without = world.config("quiet");

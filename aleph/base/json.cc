@@ -2,9 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
-#include <set>
-#include <sstream>
+#include <utility>
 #include <vector>
 
 #include "aleph/base/error.h"
@@ -13,7 +11,7 @@
 namespace aleph {
 namespace {
 
-constexpr int kMaxDepth = 200;
+constexpr size_t kMaxDepth = 200;
 
 std::string position(std::string_view text, size_t byte) {
   const auto line =
@@ -50,35 +48,73 @@ T convert(const Json& value, const char* key, const std::string& object) {
   return value.get<T>();
 }
 
+/// Builds the tree from the parser's events (nlohmann-json's SAX interface; true: go on). Its own builder
+/// takes the last of equal keys.
+class TreeBuilder {
+ public:
+  TreeBuilder(std::string_view text, const std::string& object) : text_(text), object_(object) {}
+  Json take() { return std::move(root_); }
+
+  bool null() { return value(nullptr); }
+  bool boolean(bool flag) { return value(flag); }
+  bool number_integer(Json::number_integer_t number) { return value(number); }
+  bool number_unsigned(Json::number_unsigned_t number) { return value(number); }
+  bool number_float(Json::number_float_t number, const std::string& /*text*/) { return value(number); }
+  bool string(std::string& text) { return value(std::move(text)); }
+  bool binary(Json::binary_t& bytes) { return value(std::move(bytes)); }
+  bool start_object(size_t /*size*/) { return open(Json::object()); }
+  bool start_array(size_t /*size*/) { return open(Json::array()); }
+  bool end_object() { return close(); }
+  bool end_array() { return close(); }
+  bool key(std::string& name) {
+    auto& members = open_.back()->get_ref<Json::object_t&>();
+    const auto [member, added] = members.try_emplace(std::move(name));
+    if (!added)
+      throw Error(object_, "key '" + printable(member->first) + "' twice in one object", "each key once");
+    member_ = &member->second;
+    return true;
+  }
+  bool parse_error(size_t byte, const std::string& /*token*/, const Json::exception& error) {
+    if (dynamic_cast<const Json::out_of_range*>(&error) != nullptr)
+      throw Error(object_, "a number too large for a double", "a JSON document");
+    throw Error(object_, "invalid JSON at " + position(text_, byte), "a JSON document");
+  }
+
+ private:
+  Json* put(Json&& value) {
+    if (open_.empty()) return &(root_ = std::move(value));
+    if (open_.back()->is_object()) return &(*member_ = std::move(value));
+    auto& elements = open_.back()->get_ref<Json::array_t&>();
+    return &elements.emplace_back(std::move(value));
+  }
+  bool value(Json value) {
+    put(std::move(value));
+    return true;
+  }
+  bool open(Json&& container) {
+    if (open_.size() == kMaxDepth)
+      throw Error(object_, "JSON nested deeper than 200 levels", "a shallower document");
+    open_.push_back(put(std::move(container)));
+    return true;
+  }
+  bool close() {
+    open_.pop_back();
+    return true;
+  }
+
+  std::string_view text_;
+  const std::string& object_;
+  Json root_;
+  std::vector<Json*> open_;  // containers, outermost first
+  Json* member_ = nullptr;   // the value of the last key
+};
+
 }  // namespace
 
 Json parse_json(std::string_view text, const std::string& object) {
-  std::vector<std::set<std::string>> keys;
-  const auto watch = [&](int depth, Json::parse_event_t event, Json& parsed) {
-    if (depth > kMaxDepth) throw Error(object, "JSON nested deeper than 200 levels", "a shallower document");
-    if (event == Json::parse_event_t::object_start) keys.emplace_back();
-    if (event == Json::parse_event_t::object_end) keys.pop_back();
-    if (event == Json::parse_event_t::key && !keys.back().insert(parsed.get<std::string>()).second)
-      throw Error(object, "key '" + printable(parsed.get<std::string>()) + "' twice in one object",
-                  "each key once");
-    return true;
-  };
-  try {
-    return Json::parse(text.begin(), text.end(), watch);
-  } catch (const Json::parse_error& error) {
-    throw Error(object, "invalid JSON at " + position(text, error.byte), "a JSON document");
-  } catch (const Json::out_of_range&) {
-    throw Error(object, "a number too large for a double", "a JSON document");
-  }
-}
-
-Json parse_json_file(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) throw Error(path.string(), "no readable file", "a JSON file");
-  std::stringstream text;
-  text << in.rdbuf();
-  if (!in && !in.eof()) throw Error(path.string(), "an error while reading", "a JSON file");
-  return parse_json(text.str(), path.string());
+  TreeBuilder tree(text, object);
+  Json::sax_parse(text.begin(), text.end(), &tree);
+  return tree.take();
 }
 
 std::string json_shown(const Json& json) {

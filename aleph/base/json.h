@@ -16,9 +16,6 @@ using OrderedJson = nlohmann::ordered_json;
 /// nesting deeper than 200 levels.
 Json parse_json(std::string_view text, const std::string& object);
 
-/// Reads and parses a whole file.
-Json parse_json_file(const std::filesystem::path& path);
-
 /// The value as text for a one-line message: short, printable.
 std::string json_shown(const Json& json);
 

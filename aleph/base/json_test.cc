@@ -2,10 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
-#include <filesystem>
-#include <fstream>
 #include <string>
 
 #include "aleph/base/error.h"
@@ -84,15 +81,6 @@ TEST(JsonShownTest, IsOneShortLine) {
             R"({"a":"x\ny","b":[1,2.5,null]})");
   EXPECT_LT(json_shown(Json(std::string(10'000, 'x'))).size(), 100u);
   EXPECT_EQ(json_shown(Json("\xff")).find('\xff'), std::string::npos);
-}
-
-TEST(ParseJsonFileTest, ReadsAndNamesTheFile) {
-  const auto path = std::filesystem::temp_directory_path() / ("json_test_" + std::to_string(::getpid()));
-  std::ofstream(path) << R"({"a": 1})";
-  EXPECT_EQ(parse_json_file(path).at("a"), 1);
-  std::filesystem::remove(path);
-  EXPECT_THROW(parse_json_file(path), Error);
-  EXPECT_THROW(parse_json_file(path.parent_path()), Error);
 }
 
 }  // namespace

@@ -40,18 +40,8 @@ std::optional<int64_t> step_of(const std::string& name) {
   return whole ? std::optional(step) : std::nullopt;
 }
 
-std::vector<fs::path> entries_of(const fs::path& directory) {
-  std::vector<fs::path> entries;
-  std::error_code error;
-  for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error))
-    entries.push_back(it->path());
-  if (error && error != std::errc::no_such_file_or_directory)
-    throw Error(directory.string(), error.message(), "a directory that can be listed");
-  return entries;
-}
-
 void remove_leftovers(const fs::path& root, io::SystemCalls* calls) {
-  for (const fs::path& entry : entries_of(root)) {
+  for (const fs::path& entry : io::list_directory(root)) {
     const std::string name = entry.filename().string();
     if (!name.ends_with(kTemporary)) continue;
     if (step_of(name.substr(0, name.size() - kTemporary.size()))) io::remove_all(entry, calls);
@@ -171,7 +161,7 @@ void CheckpointWriter::commit(const Json& state) {
 
 std::vector<CheckpointInfo> find_checkpoints(const fs::path& root, io::SystemCalls* calls) {
   std::vector<CheckpointInfo> found;
-  for (const fs::path& entry : entries_of(root)) {
+  for (const fs::path& entry : io::list_directory(root)) {
     const std::optional<int64_t> step = step_of(entry.filename().string());
     if (!step || !fs::is_directory(entry)) continue;
     found.push_back({*step, entry, {}});

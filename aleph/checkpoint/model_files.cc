@@ -10,6 +10,7 @@
 #include "aleph/base/json.h"
 #include "aleph/base/text_util.h"
 #include "aleph/io/file.h"
+#include "aleph/io/json_file.h"
 
 namespace aleph::checkpoint {
 namespace {
@@ -42,7 +43,7 @@ bool plain_shard_name(const std::string& name) {
 
 /// Tensor names by shard.
 std::map<std::string, std::vector<std::string>> read_index(const fs::path& path) {
-  const Json index = parse_json_file(path);
+  const Json index = io::parse_json_file(path);
   const std::string object = path.string();
   if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object())
     throw Error(object, "no object 'weight_map'", "an index that maps tensors to files");

@@ -8,6 +8,7 @@
 #include "aleph/base/json.h"
 #include "aleph/checkpoint/testing.h"
 #include "aleph/io/fault_injection.h"
+#include "aleph/io/json_file.h"
 #include "aleph/io/temporary_directory.h"
 
 namespace aleph::checkpoint {
@@ -69,7 +70,7 @@ TEST_F(ModelFilesTest, OneFileOrShardsHoldTheSame) {
   EXPECT_TRUE(holds(2));
   EXPECT_THAT(listing(), ElementsAre("model-00001-of-00003.safetensors", "model-00002-of-00003.safetensors",
                                      "model-00003-of-00003.safetensors", "model.safetensors.index.json"));
-  const Json index = parse_json_file(root_ / "model.safetensors.index.json");
+  const Json index = io::parse_json_file(root_ / "model.safetensors.index.json");
   EXPECT_EQ(index["metadata"]["total_size"], 298);
   EXPECT_EQ(index["weight_map"]["block.1.weight"], "model-00002-of-00003.safetensors");
   EXPECT_EQ(ModelFiles::open(root_).file_of("norm.weight").path(),

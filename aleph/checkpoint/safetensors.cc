@@ -240,8 +240,9 @@ void SafetensorsFile::check(const TensorInfo& tensor, uint32_t expected) const {
   });
   const uint32_t found = combine_chunks(sums, tensor.bytes);
   if (found != expected)
-    throw Error(tensor_object(path(), tensor.name), fmt::format("checksum {:08x}", found),
-                fmt::format("{:08x}: the file is damaged", expected));
+    throw Error(
+        tensor_object(path(), tensor.name), fmt::format("checksum {:08x}", found),
+        fmt::format("{:08x}: the file is damaged, or was changed and kept its '{}'", expected, kChecksumKey));
 }
 
 const TensorInfo* SafetensorsFile::find(std::string_view name) const {

@@ -241,7 +241,7 @@ TEST(TrainArguments, SayWhatIsWrong) {
        "--offload-param"},
       {{"book.txt"}, "aleph train: found 'book.txt', expected flags only (see --help)"},
       {{"--deepspeed", "/no/ds.json"},
-       "world: /no/ds.json: found no readable file, expected a DeepSpeed configuration"}};
+       "world: /no/ds.json: found No such file or directory, expected a readable file"}};
   for (const auto& [arguments, message] : cases)
     EXPECT_THAT(fault_of(parse_train_arguments, arguments), ::testing::StartsWith(message));
 }

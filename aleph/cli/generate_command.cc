@@ -7,7 +7,6 @@
 
 #include "aleph/base/error.h"
 #include "aleph/base/interrupt.h"
-#include "aleph/base/json.h"
 #include "aleph/base/parallel.h"
 #include "aleph/base/start_threads.h"
 #include "aleph/base/system_memory.h"
@@ -17,6 +16,7 @@
 #include "aleph/infer/generation_config.h"
 #include "aleph/infer/placement.h"
 #include "aleph/infer/stop_matcher.h"
+#include "aleph/io/json_file.h"
 #include "aleph/models/registry.h"
 #include "aleph/text/tokenizer.h"
 
@@ -30,7 +30,7 @@ models::TransformerSpec load_spec(const fs::path& directory) {
   if (!fs::is_directory(directory, error))
     throw Error(directory.string(), "no directory", "a Hugging Face model directory (--model)");
   const fs::path path = directory / "config.json";
-  return models::read_spec(parse_json_file(path), path.string());
+  return models::read_spec(io::parse_json_file(path), path.string());
 }
 
 infer::SamplingRequest sampling_request(const GenerateOptions& options) {

@@ -7,6 +7,7 @@
 #include "aleph/base/error.h"
 #include "aleph/base/json.h"
 #include "aleph/cli/commands.h"
+#include "aleph/io/json_file.h"
 
 namespace aleph::cli {
 namespace {
@@ -173,7 +174,7 @@ TEST(GenerateCommandTest, SmolLm2AnswersLikeTransformers) {
   const fs::path expected = beside_checkout("ALEPH_SHARED", "shared") / "goldens" / "real" / "smollm2.json";
   if (!fs::exists(model) || !fs::exists(expected))
     GTEST_SKIP() << model << " or " << expected << " is not there";
-  const Json greedy = parse_json_file(expected).at("greedy");
+  const Json greedy = io::parse_json_file(expected).at("greedy");
   for (const Json& sample : greedy) {
     GenerateOptions options{
         .model = model, .prompts = {sample.at("prompt").get<std::string>()}, .max_tokens = 48, .ids = true};

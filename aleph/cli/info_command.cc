@@ -13,6 +13,7 @@
 #include "aleph/cli/commands.h"
 #include "aleph/cli/tools.h"
 #include "aleph/io/file.h"
+#include "aleph/io/json_file.h"
 #include "aleph/models/registry.h"
 #include "aleph/text/tokenizer.h"
 #include "aleph/text/utf8.h"
@@ -107,7 +108,7 @@ bool verify_all(const checkpoint::ModelFiles& files) {
 
 void show_model(const fs::path& directory, const InfoOptions& options) {
   const fs::path config = directory / "config.json";
-  show_spec(models::read_spec(parse_json_file(config), config.string()));
+  show_spec(models::read_spec(io::parse_json_file(config), config.string()));
   const checkpoint::ModelFiles files = checkpoint::ModelFiles::open(directory);
   row("weights", fmt::format("{} in {} file{}", format_bytes(files.total_bytes()), files.files().size(),
                              files.files().size() == 1 ? "" : "s"));
@@ -130,7 +131,7 @@ void show_checkpoint(const fs::path& directory, const InfoOptions& options) {
 }
 
 void show_json(const fs::path& path) {
-  const Json json = parse_json_file(path);
+  const Json json = io::parse_json_file(path);
   if (json.is_object() && json.contains("model_type"))
     return show_spec(models::read_spec(json, path.string()));
   if (json.is_object() && json.contains("model")) return show_tokenizer(path);

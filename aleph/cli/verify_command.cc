@@ -4,13 +4,13 @@
 #include <cstdio>
 #include <optional>
 
-#include "aleph/base/json.h"
 #include "aleph/base/parallel.h"
 #include "aleph/base/start_threads.h"
 #include "aleph/checkpoint/safetensors.h"
 #include "aleph/cli/commands.h"
 #include "aleph/cli/verify_model.h"
 #include "aleph/cli/verify_reference.h"
+#include "aleph/io/json_file.h"
 #include "aleph/models/registry.h"
 
 namespace aleph::cli {
@@ -97,7 +97,7 @@ class Verification {
   void check_config() {
     const std::filesystem::path file = reference_.directory() / "config.v5.json";
     if (!std::filesystem::exists(file)) return;
-    const bool same = models::read_spec(parse_json_file(file), file.string()) == model_.spec();
+    const bool same = models::read_spec(io::parse_json_file(file), file.string()) == model_.spec();
     checks_.fact(same ? "config.json and config.v5.json give the same specification"
                       : "config.json and config.v5.json give different specifications",
                  same);

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <map>
 
-#include "aleph/base/json.h"
 #include "aleph/infer/generate.h"
+#include "aleph/io/json_file.h"
 #include "aleph/models/checkpoint_map.h"
 #include "aleph/models/convert_rows.h"
 #include "aleph/models/registry.h"
@@ -17,7 +17,7 @@ constexpr int32_t kIgnored = -100;
 
 models::TransformerSpec read_directory_spec(const std::filesystem::path& directory) {
   const std::filesystem::path file = directory / "config.json";
-  return models::read_spec(parse_json_file(file), file.string());
+  return models::read_spec(io::parse_json_file(file), file.string());
 }
 
 NamedTensor make_tensor(std::string name, const Shape& shape) {

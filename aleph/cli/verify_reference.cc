@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "aleph/base/json.h"
+#include "aleph/io/json_file.h"
 
 namespace aleph::cli {
 
@@ -53,7 +54,7 @@ CurveOptions read_curve(const Json& train, const std::string& object) {
 Reference::Reference(const std::filesystem::path& directory)
     : directory_(directory), file_(checkpoint::SafetensorsFile::open(reference_file(directory))) {
   const std::string object = (directory / "expected.json").string();
-  const Json json = parse_json_file(directory / "expected.json");
+  const Json json = io::parse_json_file(directory / "expected.json");
   const auto task = json_get_or<std::string>(json, "task", "causal-lm", object);
   if (task != "causal-lm") throw Error(object + ": task", "'" + task + "'", "'causal-lm'");
   loss = json_get<double>(json, "loss", object);

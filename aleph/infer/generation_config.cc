@@ -2,6 +2,7 @@
 
 #include "aleph/base/error.h"
 #include "aleph/base/json.h"
+#include "aleph/io/json_file.h"
 #include "aleph/models/config_reader.h"
 
 namespace aleph::infer {
@@ -34,7 +35,7 @@ GenerationDefaults read_generation_config(const nlohmann::json& config, const st
 GenerationDefaults load_generation_config(const std::filesystem::path& directory) {
   const std::filesystem::path path = directory / "generation_config.json";
   if (!std::filesystem::exists(path)) return {};
-  return read_generation_config(parse_json_file(path), path.string());
+  return read_generation_config(io::parse_json_file(path), path.string());
 }
 
 SamplerOptions resolve_sampling(const SamplingRequest& request, const GenerationDefaults& defaults) {

@@ -7,6 +7,7 @@
 
 #include "aleph/base/json.h"
 #include "aleph/checkpoint/safetensors.h"
+#include "aleph/io/json_file.h"
 #include "aleph/models/registry.h"
 #include "aleph/models/weights.h"
 
@@ -16,10 +17,10 @@ namespace aleph::infer {
 struct Golden {
   explicit Golden(const std::string& name)
       : directory(std::filesystem::path(ALEPH_TEST_DATA) / "goldens" / name),
-        spec(models::read_spec(parse_json_file(directory / "config.json"), name)),
+        spec(models::read_spec(io::parse_json_file(directory / "config.json"), name)),
         weights(models::WeightSource::open(directory, spec)) {}
 
-  Json expected() const { return parse_json_file(directory / "expected.json"); }
+  Json expected() const { return io::parse_json_file(directory / "expected.json"); }
   checkpoint::SafetensorsFile tensors() const {
     return checkpoint::SafetensorsFile::open(directory / "expected.safetensors");
   }

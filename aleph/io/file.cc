@@ -187,6 +187,16 @@ std::string read_file(const fs::path& path, int64_t max_bytes, SystemCalls* call
   return text;
 }
 
+std::vector<fs::path> list_directory(const fs::path& directory) {
+  std::vector<fs::path> entries;
+  std::error_code error;
+  for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error))
+    entries.push_back(it->path());
+  if (error && error != std::errc::no_such_file_or_directory)
+    throw Error(directory.string(), error.message(), "a directory that can be listed");
+  return entries;
+}
+
 void create_directories(const fs::path& path, SystemCalls* calls) {
   std::error_code ignored;
   if (path.empty() || fs::is_directory(path, ignored)) return;

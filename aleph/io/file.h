@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "aleph/io/syscalls.h"
 #include "aleph/io/transfer.h"
@@ -87,6 +88,10 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view t
 
 /// The whole file; throws Error when it is larger than `max_bytes`.
 std::string read_file(const std::filesystem::path& path, int64_t max_bytes, SystemCalls* calls = nullptr);
+
+/// What is in the directory, in no order; nothing where there is none. Throws Error where it cannot be
+/// listed.
+std::vector<std::filesystem::path> list_directory(const std::filesystem::path& directory);
 
 /// Creates the directory and its parents where missing; their names are on the disk when it returns.
 void create_directories(const std::filesystem::path& path, SystemCalls* calls = nullptr);

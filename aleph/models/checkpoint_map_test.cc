@@ -6,6 +6,7 @@
 #include <map>
 
 #include "aleph/base/json.h"
+#include "aleph/io/json_file.h"
 #include "aleph/models/registry.h"
 
 namespace aleph::models {
@@ -15,7 +16,7 @@ const std::string kGoldens = std::string(ALEPH_TEST_DATA) + "/goldens/";
 
 TransformerSpec golden_spec(const std::string& name) {
   const std::string path = kGoldens + name + "/config.json";
-  return read_spec(parse_json_file(path), path);
+  return read_spec(io::parse_json_file(path), path);
 }
 
 /// Names and shapes in the header of a safetensors file, read by hand: the first eight bytes are its length.

@@ -10,6 +10,7 @@
 #include "aleph/base/error.h"
 #include "aleph/base/json.h"
 #include "aleph/base/random.h"
+#include "aleph/io/json_file.h"
 #include "aleph/io/temporary_directory.h"
 #include "aleph/models/registry.h"
 #include "aleph/models/weights.h"
@@ -186,7 +187,7 @@ TEST(FamiliesTest, WeightsSurviveADirectoryBitForBit) {
       source.read_rows(name, begin, view_of(std::span(part), shape));
       ASSERT_TRUE(std::equal(part.begin(), part.end(), expected.begin() + begin * columns)) << name;
     }
-    const Json saved = parse_json_file(directory / "config.json");
+    const Json saved = io::parse_json_file(directory / "config.json");
     EXPECT_EQ(read_spec(saved, "saved"), drawn.spec) << "the saved configuration is that of the model";
     EXPECT_EQ(saved.at("architectures").at(0), find_family(drawn.spec.family, "x").architecture);
   }

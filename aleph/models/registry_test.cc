@@ -6,6 +6,7 @@
 
 #include "aleph/base/error.h"
 #include "aleph/base/json.h"
+#include "aleph/io/json_file.h"
 #include "aleph/models/config_reader.h"
 
 namespace aleph::models {
@@ -33,8 +34,8 @@ class GoldenConfigTest : public testing::TestWithParam<const char*> {};
 
 TEST_P(GoldenConfigTest, BothSpellingsGiveOneSpec) {
   const std::string folder = kGoldens + GetParam();
-  const TransformerSpec v4 = read_spec(parse_json_file(folder + "/config.json"), "v4");
-  const TransformerSpec v5 = read_spec(parse_json_file(folder + "/config.v5.json"), "v5");
+  const TransformerSpec v4 = read_spec(io::parse_json_file(folder + "/config.json"), "v4");
+  const TransformerSpec v5 = read_spec(io::parse_json_file(folder + "/config.v5.json"), "v5");
   EXPECT_EQ(v4, v5);
   EXPECT_FALSE(v4.blocks.empty());
 }
@@ -44,7 +45,7 @@ INSTANTIATE_TEST_SUITE_P(Goldens, GoldenConfigTest,
                                          "llama-rope-linear-bias"));
 
 TEST(Gpt2Test, ReadsTheGolden) {
-  const TransformerSpec spec = read_spec(parse_json_file(kGoldens + "gpt2/config.json"), "config.json");
+  const TransformerSpec spec = read_spec(io::parse_json_file(kGoldens + "gpt2/config.json"), "config.json");
   EXPECT_EQ(spec.family, "gpt2");
   EXPECT_EQ(spec.blocks.size(), 3u);
   EXPECT_EQ(spec.embedding.learned_positions, 64);
@@ -90,7 +91,8 @@ TEST(Gpt2Test, CommonNamesWorkWhereTheFamilysOwnAreMissing) {
 }
 
 TEST(GptNeoTest, ReadsTheGolden) {
-  const TransformerSpec spec = read_spec(parse_json_file(kGoldens + "gpt_neo/config.json"), "config.json");
+  const TransformerSpec spec =
+      read_spec(io::parse_json_file(kGoldens + "gpt_neo/config.json"), "config.json");
   ASSERT_EQ(spec.blocks.size(), 4u);
   const int64_t unlimited = nn::BlockSpec().attention_window;
   EXPECT_EQ(spec.blocks[0].attention_window, unlimited);
@@ -119,19 +121,19 @@ TEST(GptNeoTest, AttentionTypesExpand) {
 }
 
 TEST(LlamaTest, ReadsTheGoldens) {
-  const TransformerSpec plain = read_spec(parse_json_file(kGoldens + "llama/config.json"), "config.json");
+  const TransformerSpec plain = read_spec(io::parse_json_file(kGoldens + "llama/config.json"), "config.json");
   EXPECT_FALSE(plain.head.tied);
   EXPECT_EQ(plain.blocks[0].kv_heads, 2);
   EXPECT_EQ(plain.blocks[0].rotary->scaling, nn::RopeScaling::kDefault);
   EXPECT_EQ(parameter_count(plain), 94032);
   const TransformerSpec llama3 =
-      read_spec(parse_json_file(kGoldens + "llama-rope-llama3-tied/config.json"), "config.json");
+      read_spec(io::parse_json_file(kGoldens + "llama-rope-llama3-tied/config.json"), "config.json");
   EXPECT_TRUE(llama3.head.tied);
   EXPECT_EQ(llama3.blocks[0].rotary->scaling, nn::RopeScaling::kLlama3);
   EXPECT_EQ(llama3.blocks[0].rotary->original_max_positions, 16);
   EXPECT_EQ(llama3.blocks[0].rotary->theta, 500000);
   const TransformerSpec linear =
-      read_spec(parse_json_file(kGoldens + "llama-rope-linear-bias/config.json"), "config.json");
+      read_spec(io::parse_json_file(kGoldens + "llama-rope-linear-bias/config.json"), "config.json");
   EXPECT_EQ(linear.blocks[0].rotary->scaling, nn::RopeScaling::kLinear);
   EXPECT_EQ(linear.blocks[0].rotary->factor, 4);
   EXPECT_TRUE(linear.blocks[0].mlp_bias && linear.blocks[0].qkv_bias);

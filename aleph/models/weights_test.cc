@@ -10,6 +10,7 @@
 #include "aleph/base/error.h"
 #include "aleph/base/json.h"
 #include "aleph/base/random.h"
+#include "aleph/io/json_file.h"
 #include "aleph/models/convert_rows.h"
 #include "aleph/models/registry.h"
 
@@ -33,7 +34,7 @@ class WeightsTest : public testing::Test {
   fs::path directory_;
 };
 
-Json config_of(const std::string& golden) { return parse_json_file(kGoldens / golden / "config.json"); }
+Json config_of(const std::string& golden) { return io::parse_json_file(kGoldens / golden / "config.json"); }
 TransformerSpec spec_of(const std::string& golden) { return read_spec(config_of(golden), golden); }
 
 std::vector<float> read_all(const WeightSource& source, const NamedShape& parameter) {
@@ -184,9 +185,9 @@ TEST_P(RoundTripTest, WhatIsWrittenReadsBackTheSame) {
               0)
         << name;
   }
-  EXPECT_EQ(parse_json_file(directory_ / "config.json"), config);
-  EXPECT_EQ(parse_json_file(directory_ / "generation_config.json"),
-            parse_json_file(kGoldens / GetParam() / "generation_config.json"));
+  EXPECT_EQ(io::parse_json_file(directory_ / "config.json"), config);
+  EXPECT_EQ(io::parse_json_file(directory_ / "generation_config.json"),
+            io::parse_json_file(kGoldens / GetParam() / "generation_config.json"));
 }
 
 INSTANTIATE_TEST_SUITE_P(Goldens, RoundTripTest,

@@ -7,6 +7,7 @@
 
 #include "aleph/base/error.h"
 #include "aleph/base/json.h"
+#include "aleph/io/json_file.h"
 
 namespace aleph::optim {
 namespace {
@@ -14,7 +15,7 @@ namespace {
 using ::testing::HasSubstr;
 
 TEST(LossScaler, FollowsDeepSpeedOverRandomOverflows) {
-  const Json values = parse_json_file(ALEPH_TEST_DATA "/optim/deepspeed_values.json");
+  const Json values = io::parse_json_file(ALEPH_TEST_DATA "/optim/deepspeed_values.json");
   ASSERT_EQ(values.at("loss_scales").size(), 3u);
   for (const Json& entry : values.at("loss_scales")) {
     LossScaler scaler({.initial_scale_power = entry.at("power").get<int64_t>(),

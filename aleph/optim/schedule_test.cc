@@ -7,6 +7,7 @@
 
 #include "aleph/base/error.h"
 #include "aleph/base/json.h"
+#include "aleph/io/json_file.h"
 
 namespace aleph::optim {
 namespace {
@@ -15,7 +16,7 @@ using ::testing::HasSubstr;
 
 // What the originals computed, see tests/data/optim/README.md.
 const Json& original_values() {
-  static const Json values = parse_json_file(ALEPH_TEST_DATA "/optim/deepspeed_values.json");
+  static const Json values = io::parse_json_file(ALEPH_TEST_DATA "/optim/deepspeed_values.json");
   return values;
 }
 

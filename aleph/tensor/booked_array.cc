@@ -2,12 +2,14 @@
 
 #include <algorithm>
 
+#include "aleph/base/round_up.h"
+
 namespace aleph {
 namespace {
 
 constexpr int64_t kPage = 4096, kLeastGrowth = int64_t{64} << 10;
 
-int64_t whole_pages(int64_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
+int64_t whole_pages(int64_t bytes) { return round_up(bytes, kPage); }
 
 }  // namespace
 

@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "aleph/io/json_file.h"
 #include "aleph/io/temporary_directory.h"
 #include "aleph/text/testing.h"
 
@@ -28,7 +29,7 @@ std::vector<std::string> spelled_merges(const TrainedBpe& bpe) {
 }
 
 TEST(BpeTrainerTest, TokensAndMergesAreThoseOfHuggingFace) {
-  for (const Json& entry : parse_json_file(tokenizer_data() / "trained.json")) {
+  for (const Json& entry : io::parse_json_file(tokenizer_data() / "trained.json")) {
     SCOPED_TRACE(fmt::format("{} of {}", entry.at("vocab_size").get<int>(), entry.at("texts").dump()));
     BpeTrainer trainer({.vocab_size = entry.at("vocab_size"),
                         .special_tokens = entry.at("special_tokens"),
@@ -178,7 +179,7 @@ TEST_F(SavedTokenizerTest, WritesTheFourFiles) {
   for (const auto& entry : fs::directory_iterator(path())) names.insert(entry.path().filename());
   EXPECT_EQ(names,
             (std::set<std::string>{"merges.txt", "tokenizer.json", "tokenizer_config.json", "vocab.json"}));
-  EXPECT_EQ(parse_json_file(path() / "tokenizer_config.json").at("model_max_length"), 77);
+  EXPECT_EQ(io::parse_json_file(path() / "tokenizer_config.json").at("model_max_length"), 77);
 }
 
 TEST_F(SavedTokenizerTest, JsonAndTheTwoOldFilesAreTheSameTokenizer) {

@@ -2,6 +2,7 @@
 #include <map>
 #include <sstream>
 
+#include "aleph/io/json_file.h"
 #include "aleph/text/testing.h"
 
 namespace aleph::text {
@@ -59,8 +60,8 @@ void check_decoded(const Tokenizer& tokenizer, const Json& cases) {
 
 TEST(ReferenceTest, ChangedTokenizersEncodeAndDecodeLikeTheReference) {
   std::map<std::string, Json> bases;
-  for (const char* name : {"tiny-bpe", "stories260K"}) bases[name] = parse_json_file(base_file(name));
-  const Json entries = parse_json_file(tokenizer_data() / "reference.json");
+  for (const char* name : {"tiny-bpe", "stories260K"}) bases[name] = io::parse_json_file(base_file(name));
+  const Json entries = io::parse_json_file(tokenizer_data() / "reference.json");
   ASSERT_GT(entries.size(), 100u);
   for (const Json& entry : entries) {
     SCOPED_TRACE(entry.at("base").get<std::string>() + " with " + entry.at("changes").dump());
@@ -118,10 +119,10 @@ int check_parts(const Tokenizer& tokenizer, int texts, Draw& draw) {
 
 TEST(PartsTest, TheIdsOfPartsAreThoseOfTheWhole) {
   std::map<std::string, Json> bases;
-  for (const char* name : {"tiny-bpe", "stories260K"}) bases[name] = parse_json_file(base_file(name));
+  for (const char* name : {"tiny-bpe", "stories260K"}) bases[name] = io::parse_json_file(base_file(name));
   Draw draw(61);
   int cut = 0, whole = 0;
-  for (const Json& entry : parse_json_file(tokenizer_data() / "reference.json")) {
+  for (const Json& entry : io::parse_json_file(tokenizer_data() / "reference.json")) {
     SCOPED_TRACE(entry.at("base").get<std::string>() + " with " + entry.at("changes").dump());
     const Tokenizer tokenizer =
         Tokenizer::from_json(changed(bases.at(entry.at("base")), entry.at("changes")).dump(), "changed");
@@ -161,7 +162,7 @@ TEST_P(RealTokenizerTest, EncodesManyScriptsLikeTheReference) {
   if (path.empty()) GTEST_SKIP() << GetParam() << " is not on this machine";
   const Tokenizer tokenizer = Tokenizer::load(path);
   int cases = 0;
-  for (const Json& entry : parse_json_file(tokenizer_data() / "real.json")) {
+  for (const Json& entry : io::parse_json_file(tokenizer_data() / "real.json")) {
     if (entry.at("tokenizer") != GetParam()) continue;
     const auto text = entry.at("text").get<std::string>();
     const auto ids = entry.at("ids").get<Ids>();
@@ -225,7 +226,7 @@ TEST(SmolLm2Test, TokensAreThoseOfTransformers) {
   const fs::path expected = beside_checkout("ALEPH_SHARED", "shared") / "goldens" / "real" / "smollm2.json";
   if (path.empty() || !fs::exists(expected)) GTEST_SKIP() << "smollm2 or " << expected << " is not there";
   const Tokenizer tokenizer = Tokenizer::load(path);
-  const Json tokens = parse_json_file(expected).at("tokens");
+  const Json tokens = io::parse_json_file(expected).at("tokens");
   ASSERT_GT(tokens.size(), 5u);
   for (const auto& [text, ids] : tokens.items()) {
     EXPECT_EQ(tokenizer.encode(text), ids.get<Ids>()) << text;

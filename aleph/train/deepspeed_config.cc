@@ -5,19 +5,19 @@
 #include <algorithm>
 #include <cctype>
 #include <cmath>
-#include <fstream>
-#include <sstream>
 
 #include "aleph/base/error.h"
 #include "aleph/base/json.h"
 #include "aleph/base/text_util.h"
 #include "aleph/io/async_queue.h"
+#include "aleph/io/file.h"
 #include "aleph/train/config_fields.h"
 #include "aleph/train/json_section.h"
 
 namespace aleph::train {
 namespace {
 
+constexpr int64_t kMaxFileBytes = int64_t{64} << 20;
 constexpr const char* kNotYet = "false: not supported yet";
 constexpr const char* kFp32States = "master weights, moments and gradients stay fp32";
 constexpr const char* kOneScheme = "the order of blocks is known: fetching and release are planned";
@@ -544,11 +544,7 @@ void read_deepspeed_config(std::string_view text, const std::string& object, Tra
 }
 
 void read_deepspeed_file(const std::filesystem::path& path, TrainConfig& config) {
-  std::ifstream in(path, std::ios::binary);
-  std::stringstream text;
-  if (!in || !(text << in.rdbuf()))
-    throw Error(path.string(), "no readable file", "a DeepSpeed configuration");
-  read_deepspeed_config(text.str(), path.string(), config);
+  read_deepspeed_config(io::read_file(path, kMaxFileBytes), path.string(), config);
 }
 
 }  // namespace aleph::train

@@ -12,6 +12,7 @@
 #include "aleph/checkpoint/model_files.h"
 #include "aleph/checkpoint/training_checkpoint.h"
 #include "aleph/io/file.h"
+#include "aleph/io/json_file.h"
 #include "aleph/train/run_data.h"
 
 namespace aleph::train {
@@ -25,15 +26,6 @@ constexpr const char* kFinishedName = "training_run.json";
 bool is_part_of_model(const fs::path& path) {
   return path.extension() == ".safetensors" || path.extension() == ".bin" ||
          path.filename() == "model.safetensors.index.json" || path.filename() == "config.json";
-}
-
-std::vector<fs::path> entries_of(const fs::path& directory) {
-  std::error_code error;
-  fs::directory_iterator entries(directory, error);
-  if (error) return {};
-  std::vector<fs::path> paths;
-  for (const fs::directory_entry& entry : entries) paths.push_back(entry.path());
-  return paths;
 }
 
 bool is_inside(const fs::path& path, const fs::path& folder) {
@@ -56,7 +48,7 @@ std::optional<T> optional_value(const Json& json, const char* key) {
 }  // namespace
 
 bool OutputDir::holds_model() const {
-  const std::vector<fs::path> entries = entries_of(path_);
+  const std::vector<fs::path> entries = io::list_directory(path_);
   return std::any_of(entries.begin(), entries.end(), is_part_of_model);
 }
 
@@ -70,7 +62,7 @@ std::string OutputDir::results(const TrainConfig& config) const {
 std::optional<FinishedRun> read_finished_run(const fs::path& directory) {
   const fs::path path = directory / kFinishedName;
   if (!fs::exists(path)) return std::nullopt;
-  const Json json = parse_json_file(path);
+  const Json json = io::parse_json_file(path);
   FinishedRun run;
   run.steps = json_get<int64_t>(json, "steps", path.string());
   run.loss = json_get_or<double>(json, "loss", 0, path.string());

@@ -6,14 +6,13 @@
 #include <utility>
 
 #include "aleph/base/clock.h"
+#include "aleph/base/round_up.h"
 #include "aleph/kernels/elementwise/elementwise.h"
 
 namespace aleph::zero {
 namespace {
 
 constexpr int64_t kPage = io::kDirectAlignment;
-
-int64_t round_up(int64_t bytes, int64_t unit) { return (bytes + unit - 1) / unit * unit; }
 
 void check_range(const Region& region, int64_t offset, size_t bytes) {
   ALEPH_CHECK(offset >= 0 && static_cast<int64_t>(bytes) <= region.bytes - offset,

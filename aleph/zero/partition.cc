@@ -2,12 +2,12 @@
 
 #include <algorithm>
 
+#include "aleph/base/round_up.h"
+
 namespace aleph::zero {
 namespace {
 
 constexpr int64_t kParameterAlignment = 64;
-
-int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 
 /// How many blocks use each parameter.
 std::map<const autograd::Parameter*, int64_t> count_uses(const nn::Model& model) {

@@ -23,18 +23,10 @@ void require(int result, const fs::path& directory) {
                 "a folder that can be written (--nvme-path)");
 }
 
-std::vector<fs::path> entries_of(const fs::path& directory) {
-  std::error_code error;
-  std::vector<fs::path> entries;
-  for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error))
-    entries.push_back(it->path());
-  return entries;
-}
-
 /// The lock goes last: whoever is killed here leaves a folder that the next run removes.
 void remove_folder(const fs::path& folder, io::SystemCalls& calls) {
   try {
-    for (const fs::path& entry : entries_of(folder))
+    for (const fs::path& entry : io::list_directory(folder))
       if (entry.filename() != kLock) io::remove_all(entry, &calls);
     io::remove_all(folder, &calls);
   } catch (const Error&) {  // what cannot be removed is in nobody's way
@@ -43,7 +35,7 @@ void remove_folder(const fs::path& folder, io::SystemCalls& calls) {
 
 /// Removes folders whose owner is gone: those with a lock file that nobody holds.
 void remove_abandoned(const fs::path& directory, io::SystemCalls& calls) {
-  for (const fs::path& folder : entries_of(directory)) {
+  for (const fs::path& folder : io::list_directory(directory)) {
     if (!folder.filename().string().starts_with(kPrefix)) continue;
     const int descriptor = ::open((folder / kLock).c_str(), O_RDWR | O_CLOEXEC);
     if (descriptor < 0) continue;

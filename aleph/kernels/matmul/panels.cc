@@ -2,12 +2,11 @@
 
 #include <algorithm>
 
+#include "aleph/base/round_up.h"
 #include "aleph/kernels/simd/simd.h"
 
 namespace aleph::kernels {
 namespace {
-
-int64_t round_up(int64_t x, int64_t unit) { return (x + unit - 1) / unit * unit; }
 
 /// `count` elements of step p of k, padded to 64; null: a step of padding.
 [[gnu::always_inline]] inline void pack_step(const float* from, int64_t count, float* to) {
