@@ -163,14 +163,14 @@ struct SafetensorsFile::Lazy {
   std::map<size_t, std::vector<int64_t>> words;  // guarded by mutex; int64_t for the alignment
 };
 
-SafetensorsFile::SafetensorsFile(io::MappedFile file)
-    : file_(std::move(file)), lazy_(std::make_unique<Lazy>()) {}
+SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
+    : file_(path), reads_(io::File::open_read(path)), lazy_(std::make_unique<Lazy>()) {}
 SafetensorsFile::SafetensorsFile(SafetensorsFile&&) noexcept = default;
 SafetensorsFile& SafetensorsFile::operator=(SafetensorsFile&&) noexcept = default;
 SafetensorsFile::~SafetensorsFile() = default;
 
 SafetensorsFile SafetensorsFile::open(const std::filesystem::path& path) {
-  SafetensorsFile file{io::MappedFile(path)};
+  SafetensorsFile file(path);
   file.read_header();
   file.check_layout();
   file.read_checksums();
@@ -231,11 +231,11 @@ void SafetensorsFile::verify(std::string_view name) const {
 void SafetensorsFile::check(const TensorInfo& tensor, uint32_t expected) const {
   std::vector<uint32_t> sums(static_cast<size_t>(chunk_count(tensor.bytes)));
   parallel_for(static_cast<int64_t>(sums.size()), 1, [&](int64_t begin, int64_t end) {
+    std::vector<std::byte> buffer(static_cast<size_t>(chunk_size(tensor.bytes, begin)));
     for (int64_t i = begin; i < end; ++i) {
-      const int64_t offset = tensor.offset + i * kChunkBytes, bytes = chunk_size(tensor.bytes, i);
-      sums[static_cast<size_t>(i)] =
-          crc32c(file_.bytes().subspan(static_cast<size_t>(offset), static_cast<size_t>(bytes)));
-      file_.release(offset, bytes);  // or all of the file would count as resident
+      const auto chunk = std::span(buffer).first(static_cast<size_t>(chunk_size(tensor.bytes, i)));
+      reads_.read_at(tensor.offset + i * kChunkBytes, chunk);
+      sums[static_cast<size_t>(i)] = crc32c(chunk);
     }
   });
   const uint32_t found = combine_chunks(sums, tensor.bytes);
@@ -259,6 +259,15 @@ const TensorInfo& SafetensorsFile::info(std::string_view name) const {
 std::span<const std::byte> SafetensorsFile::raw(std::string_view name) const {
   const TensorInfo& tensor = info(name);
   return file_.bytes().subspan(static_cast<size_t>(tensor.offset), static_cast<size_t>(tensor.bytes));
+}
+
+void SafetensorsFile::read(std::string_view name, int64_t byte_offset, std::span<std::byte> data) const {
+  const TensorInfo& tensor = info(name);
+  const auto bytes = static_cast<int64_t>(data.size());
+  ALEPH_CHECK(byte_offset >= 0 && byte_offset <= tensor.bytes && bytes <= tensor.bytes - byte_offset,
+              "bytes {}+{} of tensor '{}' with {}", byte_offset, bytes, name, tensor.bytes);
+  verify(name);
+  reads_.read_at(tensor.offset + byte_offset, data);
 }
 
 ConstTensorView SafetensorsFile::tensor(std::string_view name) const {

@@ -62,6 +62,9 @@ class SafetensorsFile {
   /// Aleph does not have, of more than Shape::kMaxRank dimensions, or damaged (see verify). A tensor that
   /// stands at an address its type does not allow is copied once.
   ConstTensorView tensor(std::string_view name) const;
+  /// Bytes [byte_offset, byte_offset + data.size()) of a tensor, verified as well. Unlike pages of the mapped
+  /// file, what is read so takes no memory besides `data`.
+  void read(std::string_view name, int64_t byte_offset, std::span<std::byte> data) const;
   /// Throws Error naming file and tensor where its bytes are not those that were saved. They are read once,
   /// however often this is asked; files without checksums are taken as they are.
   void verify(std::string_view name) const;
@@ -80,13 +83,14 @@ class SafetensorsFile {
 
  private:
   struct Lazy;
-  explicit SafetensorsFile(io::MappedFile file);
+  explicit SafetensorsFile(const std::filesystem::path& path);
   void read_header();
   void check_layout();
   void read_checksums();
   void check(const TensorInfo& tensor, uint32_t expected) const;
 
   io::MappedFile file_;
+  io::File reads_;  // the same file
   int64_t data_begin_ = 0;
   Metadata metadata_;
   std::vector<TensorInfo> tensors_;

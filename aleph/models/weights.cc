@@ -1,11 +1,13 @@
 #include "aleph/models/weights.h"
 
 #include <algorithm>
+#include <array>
 #include <set>
 #include <utility>
 
 #include "aleph/base/error.h"
 #include "aleph/base/json.h"
+#include "aleph/base/parallel.h"
 #include "aleph/base/text_util.h"
 #include "aleph/io/file.h"
 #include "aleph/models/convert_rows.h"
@@ -14,7 +16,7 @@
 namespace aleph::models {
 namespace {
 
-constexpr int64_t kPieceElements = 1 << 20;
+constexpr int64_t kPieceElements = 1 << 20, kReadElements = 1 << 14;
 constexpr int64_t kMaxShardBytes = 5'000'000'000;
 
 bool convertible(const std::optional<DType>& type) {
@@ -25,11 +27,31 @@ bool same_sizes(const std::vector<int64_t>& found, const Shape& expected) {
   return std::equal(found.begin(), found.end(), expected.sizes().begin(), expected.sizes().end());
 }
 
+/// Elements of a tensor from `first` on, converted a piece at a time in a buffer that the cache holds.
+void read_elements(const checkpoint::SafetensorsFile& file, const std::string& name, int64_t first,
+                   const TensorView& dst) {
+  const DType stored = *file.info(name).type;
+  const int64_t element = dtype_bytes(stored);
+  if (stored == dst.dtype())
+    return file.read(name, first * element, {dst.raw(), static_cast<size_t>(dst.bytes())});
+  const TensorView flat = dst.reshape({dst.elements()});
+  parallel_for(dst.elements(), kReadElements, [&](int64_t begin, int64_t end) {
+    std::array<float, kReadElements> buffer;  // of any type that weights have: none is larger
+    for (int64_t at = begin; at < end; at += kReadElements) {
+      const int64_t count = std::min(kReadElements, end - at);
+      const TensorView piece(reinterpret_cast<std::byte*>(buffer.data()), {count}, stored);
+      file.read(name, (first + at) * element, {piece.raw(), static_cast<size_t>(piece.bytes())});
+      convert_elements(piece, flat.slice(at, count));
+    }
+  });
+}
+
 /// Rows [begin, begin + count) of a binding's part of its parameter.
-void read_binding(const ConstTensorView& tensor, const TensorBinding& binding, int64_t begin,
+void read_binding(const checkpoint::SafetensorsFile& file, const TensorBinding& binding, int64_t begin,
                   const TensorView& dst) {
-  if (binding.transposed) return convert_transposed(tensor, begin, dst);
-  convert_elements(tensor.slice(begin, dst.shape()[0]), dst);
+  const std::string& name = binding.checkpoint_name;
+  if (binding.transposed) return convert_transposed(file.tensor(name), begin, dst);
+  read_elements(file, name, begin * (dst.elements() / std::max<int64_t>(1, dst.shape()[0])), dst);
 }
 
 }  // namespace
@@ -86,7 +108,7 @@ void WeightSource::read_rows(const std::string& parameter, int64_t row_begin, co
     const int64_t begin = std::max(row_begin, binding.row_begin);
     const int64_t end = std::min(row_end, binding.row_begin + binding.rows);
     if (begin >= end) continue;
-    read_binding(files_.tensor(binding.checkpoint_name), binding, begin - binding.row_begin,
+    read_binding(files_.file_of(binding.checkpoint_name), binding, begin - binding.row_begin,
                  dst.slice(begin - row_begin, end - begin));
     filled = end;
   }

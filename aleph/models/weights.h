@@ -30,8 +30,8 @@ class ParameterReader {
   virtual void release(const std::string& parameter) const = 0;
 };
 
-/// The weights of a directory, under the names of the model's parameters. Files are mapped: reading costs no
-/// memory besides dst.
+/// The weights of a directory, under the names of the model's parameters. They are read a piece at a time, or
+/// mapped where they stand transposed: reading costs no memory besides dst.
 class WeightSource final : public ParameterReader {
  public:
   /// Checks that every tensor is there with the right shape and a type that can be converted. Throws Error
