@@ -56,6 +56,8 @@ const std::vector<Case>& cases() {
       {"1024 d128 bf16 causal 8/2", 1, 1024, 8, 2, 128, DType::kBF16, kCausal},
       {"1024 d80 bf16 causal", 1, 1024, 4, 4, 80, DType::kBF16, kCausal},
       {"128 d64 bf16", 8, 128, 4, 4, 64, DType::kBF16},
+      {"4x256 d64 causal 12 heads", 4, 256, 12, 12, 64, DType::kF32, kCausal},
+      {"4x256 d64 bf16 causal 12 heads", 4, 256, 12, 12, 64, DType::kBF16, kCausal},
       {"1024 d64 dropout 0.1", 1, 1024, 4, 4, 64, DType::kF32, AttentionMask::kBidirectional, 0.1f},
       {"4096 d64 window 256", 1, 4096, 2, 2, 64, DType::kF32, kCausal, 0, 256},
   };

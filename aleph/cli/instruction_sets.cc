@@ -20,7 +20,7 @@ std::vector<InstructionSet> instruction_sets() {
   const CpuLevel machine = kernels::machine_cpu_level();
   return {{"AVX2", CpuLevel::kAvx2, machine >= CpuLevel::kAvx2},
           {"AVX-512", CpuLevel::kAvx512, machine >= CpuLevel::kAvx512},
-          {"AVX-512 BF16", CpuLevel::kAvx512, __builtin_cpu_supports("avx512bf16") != 0},
+          {"AVX-512 BF16", CpuLevel::kAvx512Bf16, machine >= CpuLevel::kAvx512Bf16},
           {"AVX-512 VNNI", CpuLevel::kAvx512, __builtin_cpu_supports("avx512vnni") != 0}};
 }
 

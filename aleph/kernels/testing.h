@@ -28,7 +28,7 @@ inline double epsilon_of(DType dtype) {
 
 inline std::vector<CpuLevel> cpu_levels() {
   std::vector<CpuLevel> levels;
-  for (const CpuLevel level : {CpuLevel::kPortable, CpuLevel::kAvx2, CpuLevel::kAvx512}) {
+  for (const CpuLevel level : kCpuLevels) {
     if (level <= machine_cpu_level()) levels.push_back(level);
   }
   return levels;

@@ -19,6 +19,7 @@ using attention::Rows;
 
 const Kernels& kernels_of(CpuLevel level) {
 #if defined(__x86_64__)
+  if (level == CpuLevel::kAvx512Bf16) return attention::avx512_bf16_kernels();
   if (level == CpuLevel::kAvx512) return attention::avx512_kernels();
   if (level == CpuLevel::kAvx2) return attention::avx2_kernels();
 #endif
@@ -210,12 +211,21 @@ void run_decode(DeviceContext& device, const Problem& problem) {
 
 namespace attention {
 
+// The most of what operands in fp32 and in pairs of bf16 take; lanes of pairs are padded, too.
+
 int64_t forward_scratch(int64_t head_dim) {
-  return (3 * kLanes + 3 * kKeyTile) * padded(head_dim) + kLanes * kKeyTile + 2 * kKeyTile;
+  const int64_t width = padded(head_dim), lanes = padded(width / 2) * kLanes, tile = kLanes * kKeyTile;
+  const int64_t singles = (2 * kLanes + 2 * kKeyTile) * width + tile;
+  const int64_t pairs = lanes + (kLanes + kKeyTile) * width + tile + tile / 2;
+  return std::max(singles, pairs) + 2 * kKeyTile;
 }
 
 int64_t backward_scratch(int64_t head_dim) {
-  return (5 * kLanes + 2 * kKeyTile) * padded(head_dim) + 2 * kLanes * kKeyTile + 2 * kKeyTile;
+  const int64_t width = padded(head_dim), lanes = padded(width / 2) * kLanes, tile = kLanes * kKeyTile;
+  const int64_t singles = (5 * kLanes + 2 * kKeyTile) * width + 2 * tile;
+  const int64_t pairs =
+      2 * lanes + (2 * kLanes + kKeyTile + kKeyTile / 2) * width + tile + tile / 2 + 2 * kStage * kLanes;
+  return std::max(singles, pairs) + 2 * kKeyTile;
 }
 
 int64_t decode_scratch(int64_t head_dim, int64_t group) {

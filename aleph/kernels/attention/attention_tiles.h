@@ -16,8 +16,14 @@ namespace aleph::kernels::attention {
 
 inline constexpr int64_t kLanes = 64;        ///< query rows of a block
 inline constexpr int64_t kKeyTile = 128;     ///< keys of a tile; tiles start at multiples of it
+inline constexpr int64_t kStage = 48;        ///< keys whose scores and gradients stay in the first cache
 inline constexpr int64_t kDecodeTile = 256;  ///< keys of a tile of the decoding pass
 inline constexpr int64_t kPad = 16;  ///< floats of the widest vector: rows of scratch are padded to it
+
+/// Two bf16 numbers that are neighbours along the dimension a product sums over, the first in the low half.
+struct Pair {
+  uint32_t bits;
+};
 
 inline constexpr int64_t padded(int64_t n) { return (n + kPad - 1) / kPad * kPad; }
 
@@ -101,5 +107,6 @@ struct Kernels {
 const Kernels& portable_kernels();
 const Kernels& avx2_kernels();
 const Kernels& avx512_kernels();
+const Kernels& avx512_bf16_kernels();  ///< rounds weights and score gradients of bf16 tensors to bf16
 
 }  // namespace aleph::kernels::attention

@@ -158,7 +158,7 @@ __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16"))) void dot_panel(c
   }
 }
 
-bool has_bf16_dot() { return cpu_level() == CpuLevel::kAvx512 && __builtin_cpu_supports("avx512bf16"); }
+bool has_bf16_dot() { return cpu_level() == CpuLevel::kAvx512Bf16; }
 
 /// Chooses the kernel by the type of a: bf16 for the dot instruction, fp32 for the others.
 template <int kRows, typename T>

@@ -153,6 +153,6 @@ std::shared_ptr<const Product> find_product(const ProductKey& key) {
   return cache.find(key);
 }
 
-bool library_has_avx512() { return cpu_level() == CpuLevel::kAvx512; }
+bool library_has_avx512() { return cpu_level() >= CpuLevel::kAvx512; }
 
 }  // namespace aleph::kernels

@@ -14,12 +14,16 @@
 namespace aleph::kernels {
 
 enum class CpuLevel : uint8_t {
-  kPortable,  ///< what every x86-64 has
-  kAvx2,      ///< AVX2, FMA, F16C
-  kAvx512,    ///< AVX-512 F, BW, VL, DQ
+  kPortable,    ///< what every x86-64 has
+  kAvx2,        ///< AVX2, FMA, F16C
+  kAvx512,      ///< AVX-512 F, BW, VL, DQ
+  kAvx512Bf16,  ///< and products of bf16
 };
 
-/// "portable", "avx2", "avx512".
+inline constexpr CpuLevel kCpuLevels[] = {CpuLevel::kPortable, CpuLevel::kAvx2, CpuLevel::kAvx512,
+                                          CpuLevel::kAvx512Bf16};
+
+/// "portable", "avx2", "avx512", "avx512_bf16".
 const char* cpu_level_name(CpuLevel level);
 /// The best level of this machine.
 CpuLevel machine_cpu_level();
@@ -66,7 +70,7 @@ __attribute__((target("avx2,fma,f16c,bmi,bmi2,avx512f,avx512bw,avx512vl,avx512dq
 /// __attribute__((always_inline)).
 template <typename Body>
 void run_at(CpuLevel level, const Body& body) {
-  if (level == CpuLevel::kAvx512) return run_avx512(body);
+  if (level >= CpuLevel::kAvx512) return run_avx512(body);
   if (level == CpuLevel::kAvx2) return run_avx2(body);
   run_portable(body);
 }

@@ -96,7 +96,7 @@ TEST_P(MathTest, LimitsAndNan) {
 TEST(CpuLevelTest, TheEnvironmentLowersButNeverRaises) {
   ::setenv("ALEPH_CPU", "portable", 1);
   EXPECT_EQ(cpu_level(), CpuLevel::kPortable);
-  ::setenv("ALEPH_CPU", "avx512", 1);
+  ::setenv("ALEPH_CPU", "avx512_bf16", 1);
   EXPECT_EQ(cpu_level(), machine_cpu_level());
   ::setenv("ALEPH_CPU", "mmx", 1);
   EXPECT_THROW(cpu_level(), UsageError);

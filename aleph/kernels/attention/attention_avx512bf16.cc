@@ -1,0 +1,54 @@
+// Sixteen lanes with AVX-512, products of bf16 in pairs.
+
+// g++ 12 takes the undefined sources of its own AVX-512 intrinsics for mistakes (GCC bug 105593).
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <numbers>
+
+#include "aleph/kernels/attention/attention_tiles.h"
+
+#pragma GCC target("avx2,fma,f16c,bmi,bmi2,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")
+#include "aleph/kernels/attention/attention_avx512-inl.h"
+#include "aleph/kernels/attention/attention_tiles-inl.h"
+
+namespace aleph::kernels::attention {
+namespace {
+
+struct Avx512Bf16Vector : Avx512Vector {
+  using PairReg = __m512bh;
+  using Avx512Vector::store;
+  static void store(BF16* y, Reg x) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(y), (__m256i)_mm512_cvtneps_pbh(x));
+  }
+  using Avx512Vector::fma, Avx512Vector::load, Avx512Vector::set1;
+
+  static PairReg load(const Pair* x) { return (__m512bh)_mm512_loadu_si512(x); }
+  static PairReg set1(Pair x) { return (__m512bh)_mm512_set1_epi32(static_cast<int>(x.bits)); }
+  /// c + the products of both halves, summed in fp32; subnormal numbers count as 0.
+  static Reg fma(PairReg a, PairReg b, Reg c) { return _mm512_dpbf16_ps(c, a, b); }
+
+  static __m512i round(Reg low, Reg high) { return (__m512i)_mm512_cvtne2ps_pbh(high, low); }
+  static void store_halves(Pair* low, Pair* high, __m512i x) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(low), _mm512_castsi512_si256(x));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(high), _mm512_extracti64x4_epi64(x, 1));
+  }
+  /// y[i] = (low half[i], high half[i])
+  static void store_zipped(Pair* y, __m512i x) {
+    alignas(64) static constexpr int16_t kOrder[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
+                                                       21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
+                                                       11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    _mm512_storeu_si512(y, _mm512_permutexvar_epi16(_mm512_load_si512(kOrder), x));
+  }
+};
+
+}  // namespace
+
+const Kernels& avx512_bf16_kernels() { return kKernels<Avx512Bf16Vector>; }
+
+}  // namespace aleph::kernels::attention

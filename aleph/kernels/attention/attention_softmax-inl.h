@@ -1,0 +1,143 @@
+// Dropout and the softmax of a block's scores, tile by tile.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "aleph/kernels/attention/attention_block-inl.h"
+#include "aleph/kernels/attention/attention_operands-inl.h"
+
+namespace aleph::kernels::attention {
+namespace {
+
+constexpr float kLog2E = 1.44269504f;
+constexpr float kLowest = -3.0e38f;  // running maximum of a row that has seen no key
+
+// ---- dropout: the draws of a tile as one bit per lane ----
+
+/// Philox 4x32-10 at one counter per lane (aleph/base/random.h); words[r][lane].
+inline void philox(const Problem& p, const uint64_t (&blocks)[kLanes], uint32_t (&words)[4][kLanes]) {
+  for (int64_t l = 0; l < kLanes; ++l) {
+    words[0][l] = static_cast<uint32_t>(blocks[l]);
+    words[1][l] = static_cast<uint32_t>(blocks[l] >> 32);
+    words[2][l] = static_cast<uint32_t>(p.random_step);
+    words[3][l] = static_cast<uint32_t>(p.random_step >> 32);
+  }
+  uint32_t k0 = p.random_key[0], k1 = p.random_key[1];
+  for (int round = 0; round < 10; ++round, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) {
+    for (int64_t l = 0; l < kLanes; ++l) {
+      const uint64_t p0 = uint64_t{0xD2511F53u} * words[0][l];
+      const uint64_t p1 = uint64_t{0xCD9E8D57u} * words[2][l];
+      words[0][l] = static_cast<uint32_t>(p1 >> 32) ^ words[1][l] ^ k0;
+      words[1][l] = static_cast<uint32_t>(p1);
+      words[2][l] = static_cast<uint32_t>(p0 >> 32) ^ words[3][l] ^ k1;
+      words[3][l] = static_cast<uint32_t>(p0);
+    }
+  }
+}
+
+/// keep[j], bit l: lane l keeps key `key` + j. A lane's positions begin anywhere within a block of four
+/// words, so bits of four neighbouring rows are shifted together.
+inline void draw(const Block& block, int64_t batch, int64_t key, int64_t key_count, uint64_t* keep) {
+  const Problem& p = block.p;
+  uint64_t counters[kLanes] = {}, lanes_of_shift[4] = {};
+  block.for_each_row([&](int64_t l, int64_t token, int64_t head) {
+    const auto position = static_cast<uint64_t>(block.statistic(batch, token, head) * p.keys + key);
+    counters[l] = position / 4;
+    lanes_of_shift[position % 4] |= uint64_t{1} << l;
+  });
+  uint64_t drawn[kKeyTile + 8];
+  for (int64_t row = 0; row < key_count + 3; row += 4) {
+    uint32_t words[4][kLanes];
+    philox(p, counters, words);
+    for (int64_t r = 0; r < 4; ++r) {
+      uint64_t bits = 0;
+      for (int64_t l = 0; l < kLanes; ++l) {
+        bits |= static_cast<uint64_t>((words[r][l] >> 8) >= p.threshold) << l;
+      }
+      drawn[row + r] = bits;
+    }
+    for (uint64_t& counter : counters) ++counter;
+  }
+  for (int64_t j = 0; j < key_count; ++j) {
+    keep[j] = 0;
+    for (int64_t shift = 0; shift < 4; ++shift) keep[j] |= drawn[j + shift] & lanes_of_shift[shift];
+  }
+}
+/// What dropout leaves of a tile: bits of `draw` and the factor of those kept; no bits where there is none.
+struct Kept {
+  template <typename V>
+  [[gnu::always_inline]] typename V::Reg of(typename V::Reg x, int64_t j, int64_t l) const {
+    return bits == nullptr ? x : V::keep(V::mul(x, V::set1(factor)), bits[j] >> l);
+  }
+  const uint64_t* bits = nullptr;
+  float factor = 1;
+};
+
+inline Kept draw_kept(const Block& block, int64_t batch, int64_t key, int64_t count, uint64_t* space) {
+  if (block.p.threshold == 0) return {};
+  draw(block, batch, key, count, space);
+  return {space, block.p.keep_scale};
+}
+
+// ---- softmax ----
+
+/// Softmax over keys that come tile by tile: maxima and sums per lane. Scores are in units of log 2.
+template <typename V, typename Operands>
+struct OnlineSoftmax {
+  using Element = typename Operands::Element;
+  alignas(64) float maxima[kLanes], sums[kLanes], rescale[kLanes];
+
+  OnlineSoftmax() {
+    std::fill(maxima, maxima + kLanes, kLowest);
+    std::fill(sums, sums + kLanes, 0.0f);
+  }
+
+  /// weights (which may be the scores) = what is kept of exp2(score - maximum) for scores [count, kLanes] of
+  /// the keys from `key` on; `rescale` is what earlier results shrink by.
+  void step(const Block& block, int64_t key, int64_t count, const Kept& kept, const float* scores,
+            Element* weights) {
+    alignas(64) float before[kLanes];
+    std::copy(maxima, maxima + kLanes, before);
+    block.for_each_part(key, count, [&](const Block::Part& part) { raise(part, scores); });
+    for (int64_t l = 0; l < kLanes; l += V::kWidth) {
+      const auto shrink = V::exp2(V::sub(V::load(before + l), V::load(maxima + l)));
+      V::store(rescale + l, shrink);
+      V::store(sums + l, V::mul(V::load(sums + l), shrink));
+    }
+    block.for_each_part(key, count, [&](const Block::Part& part) { weigh(part, kept, scores, weights); });
+  }
+
+ private:
+  void raise(const Block::Part& part, const float* scores) {
+    for (int64_t l = part.lane; l < kLanes; l += V::kWidth) {
+      const float* column = scores + part.first * kLanes + l;
+      auto top0 = V::load(maxima + l), top1 = top0;
+      int64_t j = 0;
+      for (; j + 2 <= part.count; j += 2) {
+        top0 = V::max(top0, V::load(column + j * kLanes));
+        top1 = V::max(top1, V::load(column + (j + 1) * kLanes));
+      }
+      if (j < part.count) top0 = V::max(top0, V::load(column + j * kLanes));
+      V::store(maxima + l, V::max(top0, top1));
+    }
+  }
+  void weigh(const Block::Part& part, const Kept& kept, const float* scores, Element* weights) {
+    const int64_t end = part.first + part.count;
+    for (int64_t j = part.first; j < end; j += 2) {
+      const bool two = j + 1 < end;
+      const float* row = scores + j * kLanes;
+#pragma GCC unroll 4
+      for (int64_t l = part.lane; l < kLanes; l += V::kWidth) {
+        const auto top = V::load(maxima + l);
+        const auto first = V::exp2(V::sub(V::load(row + l), top));
+        const auto second = two ? V::exp2(V::sub(V::load(row + kLanes + l), top)) : V::set1(0.0f);
+        V::store(sums + l, V::add(V::load(sums + l), V::add(first, second)));
+        Operands::store_columns(weights, j, l, kept.of<V>(first, j, l), kept.of<V>(second, j + two, l), two);
+      }
+    }
+  }
+};
+
+}  // namespace
+}  // namespace aleph::kernels::attention
