@@ -4,6 +4,7 @@
 #include "aleph/kernels/activation/activation.h"
 #include "aleph/kernels/checks.h"
 #include "aleph/kernels/simd/math.h"
+#include "aleph/kernels/simd/store_row.h"
 
 // Rows are cut into blocks that fit the first cache: storage to fp32, the function, fp32 to storage. So the
 // function is compiled once per CPU level and not once per dtype and use.
@@ -133,23 +134,21 @@ void load_block(CpuLevel level, const T* x, float* y, int64_t n) {
       });
 }
 
+/// b = a b, a in storage.
 template <typename T>
-void store_block(CpuLevel level, const float* x, T* y, int64_t n) {
+void multiply(CpuLevel level, const T* a, float* b, int64_t n) {
   simd::run_at(
       level, [=](auto) __attribute__((always_inline)) {
 #pragma omp simd
-        for (int64_t i = 0; i < n; ++i) simd::store(y + i, x[i]);
+        for (int64_t i = 0; i < n; ++i) b[i] *= simd::load(a + i);
       });
 }
 
-/// y = a b, a in storage.
-template <typename T, typename Y>
-void store_product(CpuLevel level, const T* a, const float* b, Y* y, int64_t n) {
-  simd::run_at(
-      level, [=](auto) __attribute__((always_inline)) {
-#pragma omp simd
-        for (int64_t i = 0; i < n; ++i) simd::store(y + i, simd::load(a + i) * b[i]);
-      });
+/// y = a b, both a and y in storage; b is overwritten.
+template <typename T>
+void store_product(CpuLevel level, const T* a, float* b, T* y, int64_t n) {
+  multiply(level, a, b, n);
+  simd::store_row(level, b, 1.0f, y, n);
 }
 
 /// Calls `body(begin, count)` on blocks of [0, n), in parallel.
@@ -196,7 +195,7 @@ void activation_forward(DeviceContext& device, const ActivationForwardArgs& args
       float in[kBlock], out[kBlock];
       load_block(level, x + begin, in, count);
       values(level, args.activation, in, out, count);
-      store_block(level, out, y + begin, count);
+      simd::store_row(level, out, 1.0f, y + begin, count);
     });
   });
 }
@@ -261,7 +260,7 @@ void gated_backward(DeviceContext& device, const GatedBackwardArgs& args) {
       values(level, args.activation, in, out, count);
       store_product(level, upstream, out, dx + gate + n, count);
       slopes(level, args.activation, in, out, count);
-      store_product(level, up, out, out, count);
+      multiply(level, up, out, count);
       store_product(level, upstream, out, dx + gate, count);
     });
   });

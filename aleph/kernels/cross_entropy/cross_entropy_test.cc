@@ -112,17 +112,48 @@ TEST_P(CrossEntropyTest, NamesALabelOutsideTheVocabulary) {
                InternalError);
 }
 
-TEST_P(CrossEntropyTest, PlanningNeedsNoLabels) {
-  DeviceContext meta({.kind = DeviceKind::kMeta});
-  Tensor logits(meta.memory(), {9, 30}, DType::kF32, MemoryTag::kActivations);
-  Tensor labels(meta.memory(), {9}, DType::kI32, MemoryTag::kActivations);
-  Tensor losses(meta.memory(), {9}, DType::kF32, MemoryTag::kActivations);
-  cross_entropy(meta, {.logits = logits.view(),
-                       .labels = labels.view(),
-                       .losses = losses.view(),
-                       .gradient = logits.view(),
-                       .gradient_scale = 1});
-  EXPECT_EQ(meta.memory().ledger().peak(MemoryTag::kWorkspace), 0);
+/// Chunks of a row have maxima of their own; whichever chunk holds the largest logit, results are the same.
+TEST_P(CrossEntropyTest, ChunksOfLongRowsAreMerged) {
+  constexpr int64_t kVocabulary = 3 * 2048 + 77;
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    for (const int64_t top : {int64_t{5}, int64_t{2100}, kVocabulary - 1}) {
+      Tensor logits = random({3, kVocabulary}, DType::kF32, 3);
+      for (int64_t row = 0; row < 3; ++row) put(logits.view(), row * kVocabulary + top, 30.0);
+      const Tensor labels = random_ids(3, kVocabulary);
+      Tensor losses = empty({3}, DType::kF32), expected_losses = empty({3}, DType::kF32);
+      Tensor gradient = empty({3, kVocabulary}, dtype), expected = empty({3, kVocabulary}, dtype);
+      CrossEntropyArgs args{.logits = logits.view(),
+                            .labels = labels.view(),
+                            .losses = losses.view(),
+                            .gradient = gradient.view(),
+                            .gradient_scale = 0.5f};
+      cross_entropy(device_, args);
+      args.losses = expected_losses.view(), args.gradient = expected.view();
+      cross_entropy_reference(args);
+      testing::expect_close(losses.view(), expected_losses.view(), 1e-6, 1e-6, "losses");
+      testing::expect_close(gradient.view(), expected.view(), 2 * testing::epsilon_of(dtype) + 2e-6, 1e-12,
+                            "gradient");
+    }
+  }
+}
+
+TEST_P(CrossEntropyTest, PlanningNeedsNoLabelsAndBooksWhatARunUses) {
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    testing::expect_same_booking([&](DeviceContext& device) {
+      const auto make = [&](const Shape& shape, DType type) {
+        Tensor tensor(device.memory(), shape, type, MemoryTag::kActivations);
+        if (!device.meta()) std::memset(tensor.view().raw(), 0, static_cast<size_t>(tensor.bytes()));
+        return tensor;
+      };
+      const Tensor logits = make({9, 3000}, DType::kF32), labels = make({9}, DType::kI32);
+      Tensor losses = make({9}, DType::kF32), gradient = make({9, 3000}, dtype);
+      cross_entropy(device, {.logits = logits.view(),
+                             .labels = labels.view(),
+                             .losses = losses.view(),
+                             .gradient = gradient.view(),
+                             .gradient_scale = 1});
+    });
+  }
 }
 
 }  // namespace

@@ -1,15 +1,33 @@
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include "aleph/kernels/checks.h"
 #include "aleph/kernels/norm/norm.h"
-#include "aleph/kernels/simd/simd.h"
+#include "aleph/kernels/simd/store_row.h"
 
 // Layer norm and RMS norm are one computation: RMS norm leaves the mean at zero.
 namespace aleph::kernels {
 namespace {
 
 enum class Norm : uint8_t { kLayer, kRms };
+
+/// Calls `body(first, count, out)` for blocks of a row, out being the row y itself where it is fp32, and
+/// rounds what it writes.
+template <typename T, typename Body>
+[[gnu::always_inline]] inline void by_blocks(CpuLevel level, T* y, int64_t n, const Body& body) {
+  if constexpr (std::is_same_v<T, float>) {
+    body(0, n, y);
+  } else {
+    constexpr int64_t kBlock = 1024;
+    float out[kBlock];
+    for (int64_t first = 0; first < n; first += kBlock) {
+      const int64_t count = std::min(kBlock, n - first);
+      body(first, count, out);
+      simd::store_row(level, out, 1.0f, y + first, count);
+    }
+  }
+}
 
 template <typename T>
 struct Forward {
@@ -21,6 +39,7 @@ struct Forward {
   float* rstd;
   int64_t n;
   float epsilon;
+  CpuLevel level = cpu_level();
 };
 
 template <Norm kNorm, typename Isa, typename T>
@@ -43,18 +62,21 @@ template <Norm kNorm, typename Isa, typename T>
   }
   const float rstd = 1.0f / std::sqrt(square / static_cast<float>(n) + job.epsilon);
   job.rstd[row] = rstd;
-  if (bias != nullptr) {
+  by_blocks(
+      job.level, y, n, [=](int64_t first, int64_t count, float* out) __attribute__((always_inline)) {
+        if (bias != nullptr) {
 #pragma omp simd
-    for (int64_t j = 0; j < n; ++j) {
-      const float normal = (simd::load(x + j) - mean) * rstd;
-      simd::store(y + j, Isa::multiply_add(normal, simd::load(weight + j), simd::load(bias + j)));
-    }
-  } else {
+          for (int64_t j = 0; j < count; ++j) {
+            const float normal = (simd::load(x + first + j) - mean) * rstd;
+            out[j] = Isa::multiply_add(normal, simd::load(weight + first + j), simd::load(bias + first + j));
+          }
+        } else {
 #pragma omp simd
-    for (int64_t j = 0; j < n; ++j) {
-      simd::store(y + j, (simd::load(x + j) - mean) * rstd * simd::load(weight + j));
-    }
-  }
+          for (int64_t j = 0; j < count; ++j) {
+            out[j] = (simd::load(x + first + j) - mean) * rstd * simd::load(weight + first + j);
+          }
+        }
+      });
 }
 
 template <Norm kNorm, typename T>
@@ -76,6 +98,7 @@ struct Backward {
   float* dweight;
   float* dbias;  // may be null
   int64_t rows, n;
+  CpuLevel level = cpu_level();
 };
 
 /// dx of one row; adds the row into dweight and, with kBias, dbias of its slot.
@@ -99,12 +122,15 @@ template <Norm kNorm, bool kBias, typename Isa, typename T>
   }
   const float mean_g = kNorm == Norm::kLayer ? sum / static_cast<float>(n) : 0.0f;
   const float mean_gx = product / static_cast<float>(n);
+  by_blocks(
+      job.level, dx, n, [=](int64_t first, int64_t count, float* out) __attribute__((always_inline)) {
 #pragma omp simd
-  for (int64_t j = 0; j < n; ++j) {
-    const float g = simd::load(dy + j) * weight[j];
-    const float normal = (simd::load(x + j) - mean) * rstd;
-    simd::store(dx + j, rstd * Isa::multiply_add(-normal, mean_gx, g - mean_g));
-  }
+        for (int64_t j = 0; j < count; ++j) {
+          const float g = simd::load(dy + first + j) * weight[first + j];
+          const float normal = (simd::load(x + first + j) - mean) * rstd;
+          out[j] = rstd * Isa::multiply_add(-normal, mean_gx, g - mean_g);
+        }
+      });
 }
 
 /// Rows are dealt to slots by their number alone, and slots are added in order: threads do not matter.

@@ -45,6 +45,13 @@ template <typename Isa>
   return x < -87.3f ? 0.0f : above;
 }
 
+/// e^x for x <= 0; 0 below -87.3.
+template <typename Isa>
+[[gnu::always_inline]] inline float exp_of_negative(float x) {
+  const float y = bounded_exp<Isa>(x < -87.3f ? -87.3f : x);
+  return x < -87.3f ? 0.0f : y;
+}
+
 /// 1 / (1 + e^-x)
 template <typename Isa>
 [[gnu::always_inline]] inline float sigmoid(float x) {

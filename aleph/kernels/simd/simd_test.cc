@@ -2,9 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
+#include <cstring>
 #include <limits>
+#include <vector>
 
 #include "aleph/kernels/simd/math.h"
+#include "aleph/kernels/simd/store_row.h"
 #include "aleph/kernels/testing.h"
 
 namespace aleph::kernels {
@@ -91,6 +95,38 @@ TEST_P(MathTest, LimitsAndNan) {
         EXPECT_TRUE(std::isnan(simd::exp<Isa>(nan)) && std::isnan(simd::tanh<Isa>(nan)));
         EXPECT_TRUE(std::isnan(simd::sigmoid<Isa>(nan)) && std::isnan(simd::normal<Isa>(nan).distribution));
       });
+}
+
+using StoreRowTest = testing::LevelTest;
+INSTANTIATE_TEST_SUITE_P(Levels, StoreRowTest, ::testing::ValuesIn(testing::cpu_levels()),
+                         testing::level_name);
+
+template <typename T>
+void expect_bits_of_store(CpuLevel level, const std::vector<float>& x, float factor) {
+  std::vector<T> row(x.size());
+  simd::store_row(level, x.data(), factor, row.data(), static_cast<int64_t>(x.size()));
+  for (size_t i = 0; i < x.size(); ++i) {
+    T expected;
+    simd::store(&expected, x[i] * factor);
+    ASSERT_EQ(std::memcmp(&row[i], &expected, sizeof(T)), 0) << x[i] << " at " << i;
+  }
+}
+
+TEST_P(StoreRowTest, RowsHaveTheBitsOfStore) {
+  const RandomStream stream({.seed = 3});
+  for (const size_t n : {1, 31, 32, 33, 64, 1000}) {
+    std::vector<float> x(n);
+    for (size_t i = 0; i < n; ++i) {  // every exponent: subnormal numbers, infinities and NaN among them
+      const auto word = static_cast<uint32_t>(0x1p32 * static_cast<double>(stream.uniform(i)));
+      x[i] = std::bit_cast<float>(i % 5 == 0 ? word & 0x807fffffu : word ^ static_cast<uint32_t>(i));
+      if (i % 7 == 3) x[i] = std::numeric_limits<float>::infinity();
+      if (i % 11 == 4) x[i] = std::numeric_limits<float>::quiet_NaN();
+    }
+    expect_bits_of_store<BF16>(GetParam(), x, 1.0f);
+    expect_bits_of_store<BF16>(GetParam(), x, 0.3f);
+    expect_bits_of_store<F16>(GetParam(), x, 1.0f);
+    expect_bits_of_store<float>(GetParam(), x, 0.3f);
+  }
 }
 
 TEST(CpuLevelTest, TheEnvironmentLowersButNeverRaises) {
