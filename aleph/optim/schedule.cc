@@ -15,6 +15,8 @@ template <typename... Bodies>
 struct Overloaded : Bodies... {
   using Bodies::operator()...;
 };
+template <typename... Bodies>  // which clang 14 needs
+Overloaded(Bodies...)->Overloaded<Bodies...>;
 
 void require(bool good, const char* name, double value, const char* expected) {
   if (!good) throw Error(name, fmt::format("{}", value), expected);
