@@ -12,6 +12,10 @@ namespace aleph {
 namespace {
 
 constexpr size_t kMaxDepth = 200;
+// What is allocated at once for one value at most: a list of 16 bytes a value doubles when it is full, and
+// nlohmann-json puts all values that are not yet destroyed on such a list.
+constexpr size_t kBytesOfValue = 32;
+constexpr size_t kSmallAllocation = 1 << 16;
 
 std::string position(std::string_view text, size_t byte) {
   const auto line =
@@ -81,7 +85,13 @@ class TreeBuilder {
   }
 
  private:
+  void count_value() {
+    if (++values_ * kBytesOfValue > std::max(10 * text_.size(), kSmallAllocation))
+      throw Error(object_, fmt::format("at least {} values in {} bytes of JSON", values_, text_.size()),
+                  "3.2 bytes or more for each of so many");
+  }
   Json* put(Json&& value) {
+    count_value();
     if (open_.empty()) return &(root_ = std::move(value));
     if (open_.back()->is_object()) return &(*member_ = std::move(value));
     auto& elements = open_.back()->get_ref<Json::array_t&>();
@@ -105,6 +115,7 @@ class TreeBuilder {
   std::string_view text_;
   const std::string& object_;
   Json root_;
+  size_t values_ = 0;
   std::vector<Json*> open_;  // containers, outermost first
   Json* member_ = nullptr;   // the value of the last key
 };

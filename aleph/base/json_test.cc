@@ -40,6 +40,37 @@ TEST(ParseJsonTest, DepthHasALimitThatRealFilesNeverSee) {
   EXPECT_THAT(message_of(nested(2000000)), HasSubstr("nested deeper"));
 }
 
+std::string list_of(size_t count, const std::string& value) {
+  std::string text = "[" + value;
+  for (size_t i = 1; i < count; ++i) text += "," + value;
+  return text + "]";
+}
+
+TEST(ParseJsonTest, ManyValuesNeedTheirBytes) {
+  // 2048 values may take up 64 KiB, however few bytes they are.
+  EXPECT_EQ(message_of(list_of(2047, "0")), "");
+  EXPECT_THAT(message_of(list_of(2048, "0")), HasSubstr("at least 2049 values in 4097 bytes"));
+  for (const char* small : {"0", "[]", "{}", "\"\"", "10"})
+    EXPECT_THAT(message_of(list_of(5000, small)), HasSubstr("doc: found at least")) << small;
+  EXPECT_THAT(message_of("{\"a\": " + list_of(5000, "[0]") + "}"), HasSubstr("at least"));
+  // Commas in strings are no values.
+  EXPECT_EQ(message_of("\"" + list_of(100'000, "0") + "\""), "");
+}
+
+TEST(ParseJsonTest, RealListsAreNeverTooMany) {
+  // Token ids, merges, vocabularies and indices in the most compact form.
+  EXPECT_EQ(message_of(list_of(100'000, "123")), "");
+  EXPECT_EQ(message_of(list_of(100'000, "\"a b\"")), "");
+  EXPECT_EQ(message_of(list_of(100'000, R"(["a","b"])")), "");
+  std::string vocabulary = "{\"x\":0", index = "{\"x\":\"b\"";
+  for (int id = 0; id < 100'000; ++id) {
+    vocabulary += fmt::format(",\"{:x}\":{}", id, id);
+    index += fmt::format(",\"{:x}\":\"b\"", id);
+  }
+  EXPECT_EQ(message_of(vocabulary + "}"), "");
+  EXPECT_EQ(message_of(index + "}"), "");
+}
+
 TEST(JsonGetTest, ChecksTheType) {
   const Json json = parse_json(
       R"({"b": true, "i": -3, "whole": 2e3, "x": 0.25, "s": "t", "null": null, "huge": 18446744073709551615})",
