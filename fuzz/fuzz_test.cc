@@ -33,7 +33,7 @@ void misbehave(std::string_view file) {
   if (file == "unclear") throw UsageError("something is wrong");
   if (file == "other") throw std::runtime_error("what?");
   if (file == "check") ALEPH_CHECK(false, "never");
-  if (file == "large" || file == "use") block = std::vector<char>(20'000);
+  if (file == "large" || file == "use") block = std::vector<char>(70'000);
   if (file == "use") parsed();
   if (file == "use") block = std::vector<char>(2'000'000);
   if (file == "bad") throw Error("file", "something", "something else");
@@ -70,8 +70,8 @@ TEST(RunParserTest, FindsBrokenPromises) {
 TEST(RunParserTest, FindsAllocationsWhileParsing) {
   if (!sanitized) GTEST_SKIP() << "allocations are seen with address sanitizer only";
   EXPECT_THAT(run_parser("large").fault,
-              HasSubstr("an allocation of 20000 bytes for a file of 5, more than 16384"));
-  EXPECT_THAT(run_parser("use").fault, HasSubstr("20000"));
+              HasSubstr("an allocation of 70000 bytes for a file of 5, more than 65536"));
+  EXPECT_THAT(run_parser("use").fault, HasSubstr("70000"));
 }
 
 /// A corpus of one file; what the driver makes of it, and the file it keeps.

@@ -30,6 +30,6 @@ void parse(std::string_view file) {
 
 }  // namespace
 
-const Parser kParser = {.parse = parse, .small_allocation = 1 << 16};
+const Parser kParser = {.parse = parse};
 
 }  // namespace aleph::fuzz

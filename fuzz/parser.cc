@@ -55,19 +55,12 @@ Outcome outcome_of(std::string_view file) {
   return {.taken = true};
 }
 
-/// nlohmann-json takes 32 bytes for a value of a list when it puts it on a stack to destroy it, even for one
-/// of two bytes.
-size_t largest_allowed(std::string_view file) {
-  const auto values = 1 + static_cast<size_t>(std::count(file.begin(), file.end(), ','));
-  return std::max({10 * file.size(), 32 * values, kParser.small_allocation});
-}
-
 Outcome run_watched(std::string_view file) {
   largest = 0;
   watching = true;
   Outcome outcome = outcome_of(file);
   watching = false;
-  const size_t limit = largest_allowed(file);
+  const size_t limit = std::max(10 * file.size(), kParser.small_allocation);
   if (outcome.fault.empty() && seen && largest > limit)
     outcome.fault =
         fmt::format("an allocation of {} bytes for a file of {}, more than {}", largest, file.size(), limit);

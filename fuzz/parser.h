@@ -12,7 +12,7 @@ struct Parser {
   /// Parses `file` as the program would. May return, or throw Error; anything else is a fault.
   void (*parse)(std::string_view file);
   /// Bytes that it may allocate at once however small the file is.
-  size_t small_allocation = 1 << 14;
+  size_t small_allocation = 1 << 16;
   /// The file with what guards it (a length, a checksum) made right, so that a change reaches what is behind
   /// the guard.
   std::string (*repair)(std::string_view file) = nullptr;
@@ -29,8 +29,8 @@ struct Outcome {
   std::string fault;   ///< how the promise was broken; empty where it was kept
 };
 /// Runs the parser on the file, and on the repaired one. It promises to return, or to throw an Error of one
-/// printable line, and that no single allocation is larger than ten times the file, 32 bytes for each value
-/// in lists of JSON, or Parser::small_allocation (seen in builds with address sanitizer).
+/// printable line, and that no single allocation is larger than ten times the file, or than
+/// Parser::small_allocation (seen in builds with address sanitizer).
 Outcome run_parser(std::string_view file);
 
 /// Where files cost least: /dev/shm where it is there.
