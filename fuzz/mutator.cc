@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cstring>
 #include <limits>
+#include <optional>
 
 #include "aleph/base/error.h"
 #include "aleph/base/json.h"
@@ -119,19 +120,22 @@ void nest(std::string& text, Draw& draw) {
   text.insert(draw.below(text.size() + 1), deep);
 }
 
-/// The first JSON object within the text that parses: up to the last brace, or to the first line's last.
-Span json_part(const std::string& text) {
+struct Document {
+  Span part;
+  Json json;
+};
+/// The JSON in a text: from the first brace to the last of the text, or to the last of that line.
+std::optional<Document> document_in(const std::string& text) {
   const size_t begin = text.find('{');
-  if (begin == std::string::npos) return {0, 0};
+  if (begin == std::string::npos) return std::nullopt;
   for (const size_t line_end : {text.size(), text.find('\n', begin)}) {
     const size_t end = text.rfind('}', line_end);
     if (end == std::string::npos || end < begin) continue;
-    const Span part{begin, end + 1 - begin};
-    if (Json::accept(text.begin() + static_cast<ptrdiff_t>(begin),
-                     text.begin() + static_cast<ptrdiff_t>(end) + 1))
-      return part;
+    Json json = Json::parse(text.begin() + static_cast<ptrdiff_t>(begin),
+                            text.begin() + static_cast<ptrdiff_t>(end) + 1, nullptr, false);
+    if (!json.is_discarded()) return Document{{begin, end + 1 - begin}, std::move(json)};
   }
-  return {0, 0};
+  return std::nullopt;
 }
 
 /// Some value inside, found by walking down at random.
@@ -171,9 +175,9 @@ const Json& odd_value(Draw& draw) {
 
 /// A value of a JSON document replaced, moved or taken out: what comes of it parses.
 void rearrange(std::string& text, Draw& draw) {
-  const Span part = json_part(text);
-  if (part.length == 0) return;
-  Json json = Json::parse(text.substr(part.at, part.length));
+  std::optional<Document> document = document_in(text);
+  if (!document) return;
+  auto& [part, json] = *document;
   Json* at = somewhere(json, draw);
   const Json other = draw.once_in(3) ? *somewhere(json, draw) : odd_value(draw);
   if (at->is_object() && !at->empty() && draw.once_in(3))
