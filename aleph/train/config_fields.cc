@@ -84,6 +84,7 @@ void parse(const std::string& text, const std::string& flag, std::optional<T>& o
 
 void assign(const Values& values, const std::string& flag, std::vector<fs::path>& out) {
   out.clear();
+  out.reserve(values.size());
   for (const std::string& value : values) parse(value, flag, out.emplace_back());
 }
 template <typename T>

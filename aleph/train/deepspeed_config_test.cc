@@ -319,6 +319,9 @@ TEST(DeepSpeedConfig, ReadsItsOwnBlock) {
   EXPECT_EQ(config.optimizer.adam.betas.beta2, 0.95);
   EXPECT_EQ(config.sources.at("seq_len"), "deepspeed aleph.seq_len");
   EXPECT_THAT(failure(R"({"aleph": {"lr": {"a": 1}}})"), HasSubstr("aleph.lr: found a nested value"));
+  for (const char* entry : {"1", "\"\"", "[]", "null"})
+    EXPECT_THAT(failure(fmt::format(R"({{"aleph": {{"data": ["a.txt", {}]}}}})", entry)),
+                HasSubstr(fmt::format("aleph.data: found {}, expected names of files", entry)));
   EXPECT_THAT(failure(R"({"aleph": {"lr": "fast"}})"), HasSubstr("ds.json: aleph.lr: found 'fast'"));
 }
 
