@@ -97,14 +97,24 @@ std::vector<fs::path> files_in(const fs::path& directory) {
   return files;
 }
 
+/// Runs the files; returns them with those that were taken repeated up to as many as the others, because
+/// damage to a good file gets further.
+std::vector<std::string> run_corpus(const Options& options) {
+  std::vector<std::string> files, taken;
+  for (const fs::path& path : files_in(options.corpus)) {
+    files.push_back(io::read_file(path, kMostBytes));
+    if (run_one(path.string(), files.back(), options.seconds)) taken.push_back(files.back());
+  }
+  const size_t refused = files.size() - taken.size();
+  for (size_t i = 0; !taken.empty() && files.size() < 2 * refused; ++i)
+    files.push_back(taken[i % taken.size()]);
+  return files;
+}
+
 void run(const Options& options) {
   current.keep = options.keep;
   watch_deaths();
-  std::vector<std::string> seeds, words;
-  for (const fs::path& path : files_in(options.corpus)) {
-    seeds.push_back(io::read_file(path, kMostBytes));
-    run_one(path.string(), seeds.back(), options.seconds);
-  }
+  std::vector<std::string> seeds = run_corpus(options), words;
   if (!options.dictionary.empty()) words = dictionary_words(io::read_file(options.dictionary, kMostBytes));
   const Mutator mutator(std::move(seeds), std::move(words));
   uint64_t taken = 0;
