@@ -93,6 +93,10 @@ Tensor random_tensor(DeviceContext& device, const Shape& shape, DType dtype) {
   return tensor;
 }
 
+// Instructions for each visible score: forward scale, maximum, difference and exp2 (9), sum; backward two
+// scales, difference and exp2 (9), difference, product.
+constexpr double kForward = 13, kBackward = 14;
+
 void run_training(bench::Bench& bench, DeviceContext& device, const Case& c) {
   const Tensor qkv = random_tensor(device, {c.batch, c.seq, c.heads + 2 * c.kv_heads, c.head_dim}, c.dtype);
   const Tensor dout = random_tensor(device, {c.batch, c.seq, c.heads, c.head_dim}, c.dtype);
@@ -100,18 +104,22 @@ void run_training(bench::Bench& bench, DeviceContext& device, const Case& c) {
          dqkv = random_tensor(device, qkv.shape(), c.dtype);
   Tensor log_sums = random_tensor(device, {c.batch, c.heads, c.seq}, DType::kF32);
   const double product = 2 * c.visible_scores() * static_cast<double>(c.head_dim);
-  bench.run("forward " + c.name, {.operations = 2 * product, .dtype = c.dtype}, [&] {
-    attention_forward(device,
-                      {.spec = c.spec(), .qkv = qkv.view(), .out = out.view(), .log_sums = log_sums.view()});
-  });
-  bench.run("backward " + c.name, {.operations = 5 * product, .dtype = c.dtype}, [&] {
-    attention_backward(device, {.spec = c.spec(),
-                                .qkv = qkv.view(),
-                                .out = out.view(),
-                                .log_sums = log_sums.view(),
-                                .dout = dout.view(),
-                                .dqkv = dqkv.view()});
-  });
+  bench.run(
+      "forward " + c.name,
+      {.operations = 2 * product, .dtype = c.dtype, .instructions = kForward * c.visible_scores()}, [&] {
+        attention_forward(
+            device, {.spec = c.spec(), .qkv = qkv.view(), .out = out.view(), .log_sums = log_sums.view()});
+      });
+  bench.run("backward " + c.name,
+            {.operations = 5 * product, .dtype = c.dtype, .instructions = kBackward * c.visible_scores()},
+            [&] {
+              attention_backward(device, {.spec = c.spec(),
+                                          .qkv = qkv.view(),
+                                          .out = out.view(),
+                                          .log_sums = log_sums.view(),
+                                          .dout = dout.view(),
+                                          .dqkv = dqkv.view()});
+            });
 }
 
 void run_decode(bench::Bench& bench, DeviceContext& device, const DecodeCase& c) {

@@ -29,6 +29,9 @@ struct Work {
   double operations = 0;      ///< floating-point operations
   double bytes = 0;           ///< read and written, each once
   DType dtype = DType::kF32;  ///< of the operations: says which ceiling they have
+  /// fp32 instructions beside them, each counted once for every number of its vector: exponentials,
+  /// divisions and the like. They run at half the fp32 operations, as a multiply-add counts for two.
+  double instructions = 0;
 };
 
 /// Flags of a benchmark: --filter TEXT, --threads N, --seconds S, --json FILE, and its own.
@@ -130,8 +133,8 @@ class Bench {
     fmt::print("{}, {} threads; ceilings: {:.0f} GFLOP/s fp32, {:.0f} GFLOP/s bf16, {:.1f} GB/s\n", name_,
                options_.threads, ceilings_.fp32_operations / 1e9, ceilings_.bf16_operations / 1e9,
                ceilings_.bytes / 1e9);
-    fmt::print("{:<44} {:>10} {:>20} {:>9} {:>5} {:>9} {:>5}\n", "case", "median us", "quartiles", "GFLOP/s",
-               "%", "GB/s", "%");
+    fmt::print("{:<44} {:>10} {:>20} {:>9} {:>5} {:>9} {:>5} {:>6}\n", "case", "median us", "quartiles",
+               "GFLOP/s", "%", "GB/s", "%", "bound");
   }
 
   const Options& options() const { return options_; }
@@ -171,14 +174,18 @@ class Bench {
   void report(const std::string& name, const Work& work, const Timing& timing, const Ceilings& ceilings) {
     const double operations = work.operations / timing.median, bytes = work.bytes / timing.median;
     const double peak = work.dtype == DType::kF32 ? ceilings.fp32_operations : ceilings.bf16_operations;
+    const auto share = [](double amount, double rate) { return amount > 0 ? amount / rate : 0; };
+    const double compute =
+        share(work.operations, peak) + share(2 * work.instructions, ceilings.fp32_operations);
+    const double bound = std::max(compute, share(work.bytes, ceilings.bytes));
     const auto cell = [](double rate, double ceiling) {
       return rate > 0
                  ? fmt::format("{:>9.{}f} {:>4.0f}%", rate / 1e9, rate < 1e9 ? 4 : 1, 100 * rate / ceiling)
                  : fmt::format("{:>15}", "");
     };
-    fmt::print("{:<44} {:>10.1f} {:>20} {} {}\n", name, timing.median * 1e6,
+    fmt::print("{:<44} {:>10.1f} {:>20} {} {} {:>5.0f}%\n", name, timing.median * 1e6,
                fmt::format("[{:.1f}, {:.1f}]", timing.low * 1e6, timing.high * 1e6), cell(operations, peak),
-               cell(bytes, ceilings.bytes));
+               cell(bytes, ceilings.bytes), 100 * bound / timing.median);
     std::fflush(stdout);
     Json result = {{"case", name},
                    {"median_seconds", timing.median},
@@ -186,6 +193,7 @@ class Bench {
                    {"upper_quartile_seconds", timing.high},
                    {"gflops", operations / 1e9},
                    {"gb_per_s", bytes / 1e9}};
+    result["bound_percent"] = 100 * bound / timing.median;
     if (operations > 0) result["gflops_percent"] = 100 * operations / peak;
     if (bytes > 0) result["gb_per_s_percent"] = 100 * bytes / ceilings.bytes;
     results_.push_back(std::move(result));

@@ -130,24 +130,40 @@ void bench_norm(bench::Bench& bench, DeviceContext& device, DType dtype) {
             [&] { column_sum(device, {.x = x.view(), .sums = dweight.view()}); });
 }
 
+/// Vector instructions for each element, counted in the AVX-512 loops: of the function, and of its slope.
+/// Storage adds two to widen a bf16 number and two to round it.
+struct Counted {
+  Activation activation;
+  const char* name;
+  double forward, backward;
+};
+constexpr Counted kActivations[] = {{Activation::kGelu, "gelu", 39, 40},
+                                    {Activation::kGeluTanh, "gelu_tanh", 26, 44},
+                                    {Activation::kSilu, "silu", 22, 27},
+                                    {Activation::kRelu, "relu", 1, 1}};
+
 void bench_activation(bench::Bench& bench, DeviceContext& device, DType dtype) {
   const Tensor x = normal(device, {kTokens, kInner}, dtype, 2), dy = normal(device, {kTokens, kInner}, dtype);
   Tensor y = normal(device, {kTokens, kInner}, dtype), half = normal(device, {kTokens, kInner / 2}, dtype);
   const auto bytes = static_cast<double>(x.bytes());
   const std::string size = fmt::format(" {} {}x{}", dtype_name(dtype), kTokens, kInner);
-  for (const auto& [activation, name] : {std::pair{Activation::kGelu, "gelu"},
-                                         {Activation::kGeluTanh, "gelu_tanh"},
-                                         {Activation::kSilu, "silu"}}) {
-    bench.run(name + std::string("_forward") + size, {0, 2 * bytes}, [&, f = activation] {
-      activation_forward(device, {.activation = f, .x = x.view(), .y = y.view()});
+  const double storage = dtype == DType::kF32 ? 0 : 2, elements = static_cast<double>(kTokens * kInner);
+  const auto work = [&](double tensors, double instructions) {
+    return bench::Work{.bytes = tensors * bytes, .instructions = instructions * elements};
+  };
+  for (const Counted& c : kActivations) {
+    bench.run(c.name + std::string("_forward") + size, work(2, c.forward + 2 * storage), [&] {
+      activation_forward(device, {.activation = c.activation, .x = x.view(), .y = y.view()});
     });
-    bench.run(name + std::string("_backward") + size, {0, 3 * bytes}, [&, f = activation] {
-      activation_backward(device, {.activation = f, .x = x.view(), .dy = dy.view(), .dx = y.view()});
+    bench.run(c.name + std::string("_backward") + size, work(3, c.backward + 1 + 3 * storage), [&] {
+      activation_backward(device,
+                          {.activation = c.activation, .x = x.view(), .dy = dy.view(), .dx = y.view()});
     });
   }
-  bench.run("gated_silu_forward" + size, {0, 1.5 * bytes},
+  const auto [activation, name, forward, backward] = kActivations[2];
+  bench.run("gated_silu_forward" + size, work(1.5, (forward + 1 + 3 * storage) / 2),
             [&] { gated_forward(device, {.x = x.view(), .y = half.view()}); });
-  bench.run("gated_silu_backward" + size, {0, 2.5 * bytes},
+  bench.run("gated_silu_backward" + size, work(2.5, (forward + backward + 3 + 6 * storage) / 2),
             [&] { gated_backward(device, {.x = x.view(), .dy = half.view(), .dx = y.view()}); });
 }
 
@@ -182,9 +198,13 @@ void bench_loss(bench::Bench& bench, DeviceContext& device) {
          gradient = normal(device, {kRows, kVocabulary}, DType::kBF16);
   const auto bytes = static_cast<double>(logits.bytes());
   CrossEntropyArgs args{.logits = logits.view(), .labels = labels.view(), .losses = losses.view()};
-  bench.run("cross_entropy 128x50257", {0, bytes}, [&] { cross_entropy(device, args); });
+  const double elements = static_cast<double>(logits.shape().elements());
+  // An element: maximum, difference, exponential (15), sum; its gradient: scale and rounding.
+  bench.run("cross_entropy 128x50257", {.bytes = bytes, .instructions = 18 * elements},
+            [&] { cross_entropy(device, args); });
   args.gradient = gradient.view(), args.gradient_scale = 1;
-  bench.run("cross_entropy gradient bf16 128x50257", {0, 1.5 * bytes}, [&] { cross_entropy(device, args); });
+  bench.run("cross_entropy gradient bf16 128x50257", {.bytes = 1.5 * bytes, .instructions = 20 * elements},
+            [&] { cross_entropy(device, args); });
 }
 
 void bench_flat(bench::Bench& bench, DeviceContext& device) {
