@@ -76,7 +76,8 @@ class AsyncQueue {
   Ticket write(const File& file, int64_t offset, std::span<const std::byte> data,
                Priority priority = Priority::kNormal);
 
-  /// Blocks until the request is done. Throws its Error (path, offset, bytes, reason), each time it is asked.
+  /// Blocks until the request is done. Throws its Error (path, offset, bytes, reason), each time it is asked;
+  /// and what a thread of the queue has thrown while it moved it, a bug or a lack of memory.
   void wait(const Ticket& ticket);
   /// Never blocks; true also for a request that failed.
   bool done(const Ticket& ticket) const;

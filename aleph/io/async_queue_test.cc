@@ -3,10 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <string>
 #include <thread>
 #include <vector>
@@ -224,6 +226,51 @@ TEST_P(AsyncQueueTest, EveryBlockCanFail) {
     EXPECT_THROW(queue.wait(queue.write(file, 0, data.all())), Error) << block;
     faults_.fail(Call::kWrite, 0, 0, 0);
     EXPECT_NO_THROW(queue.wait(queue.write(file, 0, data.all())));
+  }
+}
+
+/// Calls of which one ends with an exception.
+class ThrowingCalls : public SystemCalls {
+ public:
+  explicit ThrowingCalls(int nth) : left_(nth) {}
+  int64_t pwrite(int fd, std::span<const std::byte> data, int64_t offset) override {
+    strike();
+    return SystemCalls::pwrite(fd, data, offset);
+  }
+  Verdict before_transfer(const Transfer& transfer) override {
+    strike();
+    return SystemCalls::before_transfer(transfer);
+  }
+
+ private:
+  void strike() {
+    if (--left_ == 0) throw std::bad_alloc();
+  }
+  std::atomic<int> left_;
+};
+
+TEST_P(AsyncQueueTest, WhatIsThrownOnItsThreadsArrivesWhereItIsWaitedFor) {
+  const File file = open("a");
+  const Memory data(100'000, 26);
+  for (const int nth : {1, 2, 30}) {
+    ThrowingCalls calls(nth);
+    AsyncQueue::Options options = this->options();
+    options.calls = &calls;
+    AsyncQueue queue(options);
+    std::vector<Ticket> tickets;
+    for (int i = 0; i < 6; ++i) tickets.push_back(queue.write(file, 100'000 * i, data.all()));
+    int failed = 0;
+    for (const Ticket& ticket : tickets) {
+      try {
+        queue.wait(ticket);
+      } catch (const std::bad_alloc&) {
+        ++failed;
+      }
+    }
+    EXPECT_GE(failed, 1);
+    EXPECT_NO_THROW(queue.drain()) << "all was told";
+    EXPECT_EQ(queue.stats().writes, 6 - failed);
+    queue.write(file, 0, data.all());  // ends, in whatever way, before the queue does
   }
 }
 

@@ -8,6 +8,8 @@ namespace aleph::io {
 void BlockQueue::add(std::vector<Block> blocks, Priority priority) {
   {
     std::lock_guard lock(mutex_);
+    // Room for the failure of every open request: finish must not need memory to tell that there is none.
+    failed_.reserve(failed_.size() + static_cast<size_t>(open_requests_) + 1);
     if (open_requests_++ == 0) busy_.restart();
     std::deque<Block>& waiting = waiting_[static_cast<size_t>(priority)];
     for (Block& block : blocks) waiting.push_back(std::move(block));

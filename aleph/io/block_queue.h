@@ -47,7 +47,7 @@ class BlockQueue {
   void stop();
   bool stopped() const;
 
-  /// The block is done. `failure` is null where it worked.
+  /// The block is done. `failure` is null where it worked. Never throws.
   void finish(const Block& block, std::exception_ptr failure);
 
   void wait(Request& request);

@@ -69,13 +69,37 @@ class IoUringBackend final : public Backend {
   }
 
   void run() {
+    try {
+      serve();
+    } catch (...) {
+      fail_blocks(std::current_exception());
+    }
+  }
+
+  void serve() {
     poll_event();
     while (true) {
       start_blocks();
       if (free_slots_.size() == slots_.size() && blocks_.stopped()) return;
-      submit_and_wait();
+      const int error = submit_and_wait();
+      ALEPH_CHECK(error == 0, "io_uring_enter: errno {}", error);
       reap();
     }
+  }
+
+  /// After a bug or without memory: no block is moved any more, and whoever waits for one learns why.
+  void fail_blocks(const std::exception_ptr& failure) {
+    drain();
+    for (const std::optional<Block>& block : slots_)
+      if (block) blocks_.finish(*block, failure);
+    while (const std::optional<Block> block = blocks_.next()) blocks_.finish(*block, failure);
+  }
+
+  /// Waits until the kernel uses no memory of a block any more, as far as the ring still tells.
+  void drain() {
+    io_uring_cqe* completion = nullptr;
+    while (in_kernel_ > 0 && submit_and_wait() == 0)
+      while (io_uring_peek_cqe(&ring_, &completion) == 0) take(*completion);
   }
 
   /// Fills the free slots. A block that fails at once frees its slot again.
@@ -109,6 +133,7 @@ class IoUringBackend final : public Backend {
     else
       io_uring_prep_write(entry, transfer.fd(), transfer.data(), length, offset);
     entry->user_data = slot + 1;
+    ++in_kernel_;
   }
 
   io_uring_sqe* take_entry(uint64_t user_data) {
@@ -123,21 +148,20 @@ class IoUringBackend final : public Backend {
     entry->user_data = kWakeUp;
   }
 
-  void submit_and_wait() {
+  /// An errno that no call to the ring should give, or 0.
+  int submit_and_wait() {
     const int result = io_uring_submit_and_wait(&ring_, 1);
-    if (result >= 0 || result == -EINTR) return;
+    if (result >= 0 || result == -EINTR) return 0;
     // The kernel is short of something for now; the entries stay in the ring and go with the next call.
-    ALEPH_CHECK(result == -EAGAIN || result == -EBUSY || result == -ENOMEM, "io_uring_enter: errno {}",
-                -result);
+    if (result != -EAGAIN && result != -EBUSY && result != -ENOMEM) return -result;
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return 0;
   }
 
   void reap() {
     io_uring_cqe* completion = nullptr;
     while (io_uring_peek_cqe(&ring_, &completion) == 0) {
-      const uint64_t id = completion->user_data;
-      const int64_t result = completion->res;
-      io_uring_cqe_seen(&ring_, completion);
+      const auto [id, result] = take(*completion);
       if (id == kWakeUp) {
         clear_event();
         poll_event();
@@ -145,6 +169,17 @@ class IoUringBackend final : public Backend {
         submit(id - 1);
       }
     }
+  }
+
+  struct Completion {
+    uint64_t id = kWakeUp;
+    int64_t result = 0;
+  };
+  Completion take(io_uring_cqe& entry) {
+    const Completion completion{entry.user_data, entry.res};
+    io_uring_cqe_seen(&ring_, &entry);
+    if (completion.id != kWakeUp) --in_kernel_;
+    return completion;
   }
 
   void clear_event() {
@@ -171,6 +206,7 @@ class IoUringBackend final : public Backend {
   SystemCalls& calls_;
   std::vector<std::optional<Block>> slots_;  // blocks in flight; used by the thread alone, as what follows
   std::vector<size_t> free_slots_;
+  int64_t in_kernel_ = 0;  // of those in flight, entries given to the ring and not yet come back
   io_uring ring_{};
   bool ring_open_ = false;
   int event_ = -1;
