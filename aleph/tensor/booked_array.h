@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 #include <initializer_list>
+#include <memory>
 #include <span>
 #include <string>
 #include <type_traits>
@@ -18,43 +19,50 @@
 
 namespace aleph {
 
-/// Pages that grow in place of moving their bytes, and are booked in a ledger before they are there. What
-/// BookedArray is made of. Moves only.
+/// Bytes on pages that grow in place of being moved, and are booked in a ledger before they are there. What
+/// BookedArray is made of. Moves only; what was moved from is empty, and books in the same ledger as before.
 class BookedPages {
  public:
   BookedPages() = default;
   /// `what` stands in errors: "the tokens". The ledger outlives the pages; nullptr: nothing is booked.
-  BookedPages(MemoryLedger* ledger, std::string what) : ledger_(ledger), what_(std::move(what)) {}
-  BookedPages(BookedPages&& other) noexcept { swap(other); }
+  BookedPages(MemoryLedger* ledger, std::string what)
+      : ledger_(ledger), what_(std::make_shared<const std::string>(std::move(what))) {}
+  BookedPages(BookedPages&& other) noexcept
+      : ledger_(other.ledger_),
+        what_(other.what_),
+        data_(std::exchange(other.data_, nullptr)),
+        booked_(std::exchange(other.booked_, 0)),
+        used_(std::exchange(other.used_, 0)) {}
   BookedPages& operator=(BookedPages&& other) noexcept {
-    BookedPages(std::move(other)).swap(*this);
+    BookedPages taken(std::move(other));
+    swap(taken);
     return *this;
   }
   ~BookedPages() { resize(0); }
 
   std::byte* data() const { return data_; }
-  int64_t bytes() const { return bytes_; }
-  /// Room for `bytes` at least, and some more while the budget has it. Throws Error when it has not.
-  void require(int64_t bytes);
-  /// Gives back what is over `bytes`.
-  void shrink(int64_t bytes) { resize(bytes); }
+  int64_t used() const { return used_; }
+  int64_t booked() const { return booked_; }
+  /// `more` bytes at the end, undefined yet, and room for some more while the budget has it. Throws Error
+  /// when it has not.
+  std::byte* grow(int64_t more);
+  void erase_front(int64_t bytes);
+  void clear() { used_ = 0; }
+  /// Gives back the pages that are not used.
+  void shrink() { resize(used_); }
 
  private:
+  void require(int64_t bytes);
   void resize(int64_t bytes);
-  void swap(BookedPages& other) noexcept {
-    std::swap(ledger_, other.ledger_);
-    std::swap(what_, other.what_);
-    std::swap(data_, other.data_);
-    std::swap(bytes_, other.bytes_);
-  }
+  void swap(BookedPages& other) noexcept;
 
   MemoryLedger* ledger_ = nullptr;
-  std::string what_ = "an array";
+  std::shared_ptr<const std::string> what_;  // null: an array
   std::byte* data_ = nullptr;
-  int64_t bytes_ = 0;
+  int64_t booked_ = 0, used_ = 0;
 };
 
-/// Elements one after another, of a type that is its bytes. Moves only.
+/// Elements one after another, of a type that is its bytes. Moves as BookedPages.
 template <typename T>
 requires std::is_trivially_copyable_v<T>
 class BookedArray {
@@ -67,13 +75,6 @@ class BookedArray {
   /// As BookedPages.
   BookedArray(MemoryLedger* ledger, std::string what) : pages_(ledger, std::move(what)) {}
   BookedArray(std::initializer_list<T> values) { append(std::span(values.begin(), values.size())); }
-  BookedArray(BookedArray&& other) noexcept
-      : pages_(std::move(other.pages_)), size_(std::exchange(other.size_, 0)) {}
-  BookedArray& operator=(BookedArray&& other) noexcept {
-    pages_ = std::move(other.pages_);
-    size_ = std::exchange(other.size_, 0);
-    return *this;
-  }
 
   void append(std::span<const T> more) {
     if (more.empty()) return;
@@ -81,30 +82,24 @@ class BookedArray {
   }
   /// The new elements, undefined yet.
   std::span<T> grow(size_t more) {
-    pages_.require(static_cast<int64_t>((size_ + more) * sizeof(T)));
-    size_ += more;
-    return {data() + size_ - more, more};
+    return {reinterpret_cast<T*>(pages_.grow(static_cast<int64_t>(more * sizeof(T)))), more};
   }
-  void erase_front(size_t count) {
-    std::memmove(data(), data() + count, (size_ - count) * sizeof(T));
-    size_ -= count;
-  }
-  void clear() { size_ = 0; }
-  void shrink_to_fit() { pages_.shrink(static_cast<int64_t>(size_ * sizeof(T))); }
+  void erase_front(size_t count) { pages_.erase_front(static_cast<int64_t>(count * sizeof(T))); }
+  void clear() { pages_.clear(); }
+  void shrink_to_fit() { pages_.shrink(); }
 
   T* data() const { return reinterpret_cast<T*>(pages_.data()); }
-  size_t size() const { return size_; }
-  bool empty() const { return size_ == 0; }
+  size_t size() const { return static_cast<size_t>(pages_.used()) / sizeof(T); }
+  bool empty() const { return size() == 0; }
   T* begin() const { return data(); }
-  T* end() const { return data() + size_; }
+  T* end() const { return data() + size(); }
   T& operator[](size_t i) const { return data()[i]; }
-  operator std::span<const T>() const { return {data(), size_}; }  // NOLINT(google-explicit-constructor)
+  operator std::span<const T>() const { return {data(), size()}; }  // NOLINT(google-explicit-constructor)
   /// That are booked.
-  int64_t bytes() const { return pages_.bytes(); }
+  int64_t bytes() const { return pages_.booked(); }
 
  private:
   BookedPages pages_;
-  size_t size_ = 0;
 };
 
 }  // namespace aleph

@@ -64,6 +64,32 @@ TEST(BookedArray, MovesWithItsBooking) {
   EXPECT_TRUE(second.empty());
 }
 
+TEST(BookedArray, BooksInItsLedgerAlsoAfterAMove) {
+  MemoryLedger one(MemoryTier::kHost, kMiB), other(MemoryTier::kHost, kMiB);
+  const std::vector<int32_t> page(1024, 7);
+  BookedArray<int32_t> first(&one, "the tokens"), second(&other, "the text");
+  first.append(page);
+  second.append(page);
+  second = std::move(first);
+  EXPECT_EQ(second.size(), 1024u);
+  EXPECT_EQ(other.live(), 0) << "what it had is given back";
+  EXPECT_EQ(one.live(), second.bytes());
+  for (BookedArray<int32_t>* array : {&first, &second}) {
+    EXPECT_THAT(fault_of([&] {
+                  while (true) array->append(page);
+                }),
+                HasSubstr("with the tokens it takes"));
+    array->clear();
+    array->shrink_to_fit();
+    EXPECT_EQ(one.live(), array == &first ? second.bytes() : 0);
+  }
+  BookedArray<int32_t>& same = first;
+  first.append(page);
+  first = std::move(same);
+  EXPECT_EQ(first.size(), 1024u);
+  EXPECT_EQ(one.live(), first.bytes());
+}
+
 TEST(BookedArray, NeedsNoLedger) {
   BookedArray<int32_t> array = {1, 2, 3};
   array.append({});
