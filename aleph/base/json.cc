@@ -140,14 +140,27 @@ T json_get(const Json& json, const char* key, const std::string& object) {
 }
 
 template <typename T>
-T json_get_or(const Json& json, const char* key, T fallback, const std::string& object) {
-  if (!json.is_object() || !json.contains(key) || json.at(key).is_null()) return fallback;
+std::optional<T> json_optional(const Json& json, const char* key, const std::string& object) {
+  if (!json.is_object() || !json.contains(key) || json.at(key).is_null()) return std::nullopt;
   return convert<T>(json.at(key), key, object);
 }
 
-#define ALEPH_INSTANTIATE(T)                                            \
-  template T json_get<T>(const Json&, const char*, const std::string&); \
-  template T json_get_or<T>(const Json&, const char*, T, const std::string&);
+template <typename T>
+T json_get_or(const Json& json, const char* key, T fallback, const std::string& object) {
+  return json_optional<T>(json, key, object).value_or(std::move(fallback));
+}
+
+const Json& json_object(const Json& json, const char* key, const std::string& object) {
+  static const Json empty = Json::object();
+  if (!json.is_object() || !json.contains(key) || json.at(key).is_null()) return empty;
+  if (!json.at(key).is_object()) throw Error(object + ": " + key, json_shown(json.at(key)), "an object");
+  return json.at(key);
+}
+
+#define ALEPH_INSTANTIATE(T)                                                  \
+  template T json_get<T>(const Json&, const char*, const std::string&);       \
+  template T json_get_or<T>(const Json&, const char*, T, const std::string&); \
+  template std::optional<T> json_optional<T>(const Json&, const char*, const std::string&);
 ALEPH_INSTANTIATE(bool)
 ALEPH_INSTANTIATE(int64_t)
 ALEPH_INSTANTIATE(double)

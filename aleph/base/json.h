@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -26,5 +27,12 @@ T json_get(const Json& json, const char* key, const std::string& object);
 /// As json_get, but `fallback` where the key is missing or null.
 template <typename T>
 T json_get_or(const Json& json, const char* key, T fallback, const std::string& object);
+
+/// As json_get, but nothing where the key is missing or null.
+template <typename T>
+std::optional<T> json_optional(const Json& json, const char* key, const std::string& object);
+
+/// The object at `key`; an empty one where the key is missing or null. Throws Error for anything else.
+const Json& json_object(const Json& json, const char* key, const std::string& object);
 
 }  // namespace aleph

@@ -96,6 +96,23 @@ TEST(JsonGetTest, FallsBackOnlyWhereNothingStands) {
   EXPECT_THROW(json_get_or<double>(json, "s", 1.5, "f"), Error);
 }
 
+TEST(JsonGetTest, OptionalIsNothingOnlyWhereNothingStands) {
+  const Json json = parse_json(R"({"null": null, "s": "t", "i": 4})", "f");
+  EXPECT_EQ(json_optional<double>(json, "missing", "f"), std::nullopt);
+  EXPECT_EQ(json_optional<double>(json, "null", "f"), std::nullopt);
+  EXPECT_EQ(json_optional<int64_t>(json, "i", "f"), 4);
+  EXPECT_THROW(json_optional<double>(json, "s", "f"), Error);
+  EXPECT_EQ(json_optional<double>(Json::array(), "s", "f"), std::nullopt);
+}
+
+TEST(JsonGetTest, ObjectsAreEmptyOnlyWhereNothingStands) {
+  const Json json = parse_json(R"({"null": null, "s": "t", "o": {"a": 1}, "list": []})", "f");
+  EXPECT_EQ(json_object(json, "o", "f"), Json({{"a", 1}}));
+  for (const char* key : {"missing", "null"}) EXPECT_EQ(json_object(json, key, "f"), Json::object());
+  EXPECT_EQ(json_object("no object", "o", "f"), Json::object());
+  for (const char* key : {"s", "list"}) EXPECT_THROW(json_object(json, key, "f"), Error);
+}
+
 TEST(JsonGetTest, ErrorsNameObjectAndKey) {
   try {
     json_get<int64_t>(parse_json(R"({"hidden_size": "big"})", "config.json"), "hidden_size", "config.json");

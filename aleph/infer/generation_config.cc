@@ -6,15 +6,6 @@
 #include "aleph/models/config_reader.h"
 
 namespace aleph::infer {
-namespace {
-
-template <typename T>
-std::optional<T> optional_value(const Json& config, const char* key, const std::string& object) {
-  if (!config.contains(key) || config.at(key).is_null()) return std::nullopt;
-  return json_get<T>(config, key, object);
-}
-
-}  // namespace
 
 GenerationDefaults read_generation_config(const nlohmann::json& config, const std::string& object) {
   if (!config.is_object()) throw Error(object, "no JSON object", "a generation configuration");
@@ -23,11 +14,11 @@ GenerationDefaults read_generation_config(const nlohmann::json& config, const st
   if (reader.has("eos_token_id")) defaults.eos_ids = reader.token_ids("eos_token_id", {});
   defaults.bos_id = reader.token_id("bos_token_id", std::nullopt);
   defaults.do_sample = reader.flag("do_sample", false);
-  defaults.temperature = optional_value<double>(config, "temperature", object);
-  defaults.top_p = optional_value<double>(config, "top_p", object);
-  defaults.min_p = optional_value<double>(config, "min_p", object);
-  defaults.top_k = optional_value<int64_t>(config, "top_k", object);
-  defaults.repetition_penalty = optional_value<double>(config, "repetition_penalty", object);
+  defaults.temperature = json_optional<double>(config, "temperature", object);
+  defaults.top_p = json_optional<double>(config, "top_p", object);
+  defaults.min_p = json_optional<double>(config, "min_p", object);
+  defaults.top_k = json_optional<int64_t>(config, "top_k", object);
+  defaults.repetition_penalty = json_optional<double>(config, "repetition_penalty", object);
   check_sampling(resolve_sampling({}, defaults), object);
   return defaults;
 }

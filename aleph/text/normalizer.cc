@@ -139,7 +139,7 @@ class Replace final : public Normalizer {
 
 std::unique_ptr<const Normalizer> make_replace(const Json& json, const std::string& object) {
   Regex pattern = json_pattern(json, object);
-  const bool spaces = json.at("pattern").value("String", "") == " ";
+  const bool spaces = json_get_or<std::string>(json.at("pattern"), "String", "", object) == " ";
   return std::make_unique<Replace>(std::move(pattern), json_get<std::string>(json, "content", object),
                                    spaces ? kAllCuts : kNoCuts);
 }
