@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "aleph/base/error.h"
+#include "aleph/base/json.h"
 #include "aleph/base/text_util.h"
 #include "aleph/checkpoint/chunk_checksums.h"
 #include "aleph/checkpoint/crc32c.h"
@@ -18,6 +19,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int64_t kBufferChunks = 8;
+constexpr int64_t kLengthBytes = 8;  // of the header's length
+constexpr int64_t kMostHeaderBytes = 100'000'000;
 
 struct alignas(io::kDirectAlignment) Page {
   std::array<std::byte, io::kDirectAlignment> bytes;
@@ -101,22 +104,41 @@ void verify_piece(const Located& located, ChunkBuffer& buffer) {
                 buffer.first(std::min(kBufferChunks * kChunkBytes, bytes - chunk * kChunkBytes)));
 }
 
-/// Checks that file and manifest list the same pieces.
-void check_file(const SafetensorsFile& file, const ManifestFile& entry) {
-  const uint32_t checksum = crc32c(file.bytes().first(static_cast<size_t>(file.data_begin())));
+/// The safetensors header of a file of states, its length first, as the manifest knows it by its checksum.
+std::string read_header(const io::File& file, const ManifestFile& entry) {
+  std::string header(kLengthBytes, '\0');
+  file.read_at(0, std::as_writable_bytes(std::span(header)));
+  uint64_t length = 0;
+  for (int64_t i = kLengthBytes; i-- > 0;)
+    length = length << 8 | static_cast<uint8_t>(header[static_cast<size_t>(i)]);
+  const int64_t most = std::min(kMostHeaderBytes, entry.bytes - kLengthBytes);
+  if (length > static_cast<uint64_t>(most))
+    throw Error(file.path(), fmt::format("a header of {} bytes", length),
+                fmt::format("one of at most {}", most));
+  header.resize(kLengthBytes + length);
+  file.read_at(0, std::as_writable_bytes(std::span(header)));
+  const uint32_t checksum = crc32c(std::as_bytes(std::span(header)));
   if (checksum != entry.header_checksum)
     throw Error(file.path(), fmt::format("header checksum {:08x}", checksum),
                 fmt::format("{:08x}: the file is damaged", entry.header_checksum));
-  if (file.tensors().size() != entry.pieces.size())
-    throw Error(file.path(), fmt::format("{} tensors", file.tensors().size()),
-                fmt::format("{} as its manifest says", entry.pieces.size()));
-  for (const ManifestPiece& piece : entry.pieces) {
-    const TensorInfo& info = file.info(piece.piece.name);
-    if (info.type != piece.piece.dtype || info.bytes != piece.piece.bytes())
-      throw Error(
-          fmt::format("{}: tensor '{}'", file.path(), printable(info.name)), info.to_string(),
-          fmt::format("{} elements of {}", piece.piece.elements, safetensors_dtype(piece.piece.dtype)));
-  }
+  return header;
+}
+
+/// Where the bytes of a piece begin in the data, as the header says. Throws Error where header and manifest
+/// contradict each other.
+int64_t data_offset(const Json& header, const StatePiece& piece, int64_t data_bytes,
+                    const std::string& path) {
+  const Json& info = json_object(header, piece.name.c_str(), path);
+  const Json offsets = info.value("data_offsets", Json());
+  const bool pair = offsets.is_array() && offsets.size() == 2 && offsets[0].is_number_unsigned() &&
+                    offsets[1].is_number_unsigned();
+  const uint64_t begin = pair ? offsets[0].get<uint64_t>() : 1, end = pair ? offsets[1].get<uint64_t>() : 0;
+  if (info.value("dtype", Json()) != safetensors_dtype(piece.dtype) || begin > end ||
+      end > static_cast<uint64_t>(data_bytes) || end - begin != static_cast<uint64_t>(piece.bytes()))
+    throw Error(fmt::format("{}: tensor '{}'", path, printable(piece.name)), json_shown(info),
+                fmt::format("{} elements of {} within {} bytes", piece.elements,
+                            safetensors_dtype(piece.dtype), data_bytes));
+  return static_cast<int64_t>(begin);
 }
 
 /// The whole tensor that the pieces, sorted by begin, make up.
@@ -149,12 +171,14 @@ struct CheckpointReader::State {
 
 void CheckpointReader::State::open_file(const fs::path& path, ManifestFile& entry, io::File& file,
                                         io::SystemCalls* calls) {
-  const SafetensorsFile header = SafetensorsFile::open(path);
-  check_file(header, entry);
   file = io::File::open_read(path, io::Direct::kTry, calls);
-  for (ManifestPiece& piece : entry.pieces)
-    pieces[piece.piece.name].push_back(
-        {&file, header.info(piece.piece.name).offset, piece.piece, std::move(piece.checksums)});
+  const std::string text = read_header(file, entry);
+  const auto data_begin = static_cast<int64_t>(text.size());
+  const Json header = parse_json(std::string_view(text).substr(kLengthBytes), path.string());
+  for (ManifestPiece& piece : entry.pieces) {
+    const int64_t offset = data_offset(header, piece.piece, entry.bytes - data_begin, path.string());
+    pieces[piece.piece.name].push_back({&file, data_begin + offset, piece.piece, std::move(piece.checksums)});
+  }
   entry.pieces.clear();
 }
 
