@@ -1,13 +1,15 @@
 // A run that was interrupted and resumed is the run that was not.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "aleph/base/error.h"
-#include "aleph/base/json.h"
+#include "aleph/base/testing.h"
 #include "aleph/io/file.h"
 #include "tests/support/tiny_run.h"
 
 namespace aleph::tests {
 namespace {
+
+using ::testing::HasSubstr;
 
 train::TrainConfig resumable(const TinyWorld& world, const std::string& output) {
   train::TrainConfig config = world.config(output);
@@ -121,6 +123,31 @@ TEST(ResumeTest, AnotherRunIsRefused) {
   refused([](auto& other) { other.optimizer.kind = train::OptimizerKind::kSgd; });
   refused([](auto& other) { other.data.order = train::DataOrder::kSequential; });
   refused([](auto& other) { other.data.eval_split = 0.3; });
+}
+
+/// Whichever of its states would fit.
+TEST(ResumeTest, AnotherModelIsRefused) {
+  const TinyWorld world;
+  const std::string json = read_bytes(world / "config.json");
+  train::TrainConfig config = resumable(world, "run");
+  run(config);
+  const std::string model = read_bytes(config.save.output_dir / "model.safetensors");
+  config.steps = 8;
+  config.save.resume = true;
+  config.init_config = world / "other.json";
+  const auto refused = [&](const std::string& from, const std::string& to, const std::string& words) {
+    std::string other = json;
+    io::write_file_atomically(config.init_config, other.replace(other.find(from), from.size(), to));
+    EXPECT_THAT(fault_of([&] { train_quietly(config); }), HasSubstr(words)) << to;
+    EXPECT_EQ(read_bytes(config.save.output_dir / "model.safetensors"), model);
+  };
+  refused("\"n_layer\": 3", "\"n_layer\": 2", "model/blocks/0/layers: found 3, expected 2 as in this run");
+  refused("\"n_layer\": 3", "\"n_layer\": 4", "model/blocks/0/layers: found 3, expected 4 as in this run");
+  refused("\"n_embd\": 24", "\"n_embd\": 16", "found 24, expected 16 as in this run");
+  refused("\"n_positions\": 32", "\"n_positions\": 24", "learned_positions: found 32, expected 24");
+  refused("\"n_layer\"", "\"activation_function\": \"relu\", \"n_layer\"",
+          "activation: found \"gelu_new\", expected \"relu\" as in this run");
+  refused("\"model_type\": \"gpt2\"", "\"model_type\": \"gpt2\" ", "no error");  // the same
 }
 
 TEST(ResumeTest, ResultsAreNotOverwrittenUnasked) {

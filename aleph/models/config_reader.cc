@@ -47,6 +47,13 @@ std::optional<Activation> find_activation(const std::string& name) {
   return std::nullopt;
 }
 
+const char* activation_name(Activation activation) {
+  for (const auto& [known, kind] : kActivations)
+    if (kind == activation) return known;
+  ALEPH_CHECK(false, "activation {} has no name", static_cast<int>(activation));
+  return "";
+}
+
 bool ConfigReader::has(const char* key) const {
   return config_->is_object() && config_->contains(key) && !config_->at(key).is_null();
 }

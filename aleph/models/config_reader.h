@@ -55,6 +55,8 @@ class ConfigReader {
 
 /// Hugging Face's name of an activation; nothing where the name is not known.
 std::optional<kernels::Activation> find_activation(const std::string& name);
+/// The first of them.
+const char* activation_name(kernels::Activation activation);
 
 /// Throws Error unless `heads` divides `hidden`.
 int64_t head_dim_of(const ConfigReader& reader, int64_t hidden, int64_t heads);

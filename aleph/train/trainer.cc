@@ -95,7 +95,7 @@ Trainer::Trainer(const TrainConfig& config, Console& console, const Disk& disk)
       setup_(read_model_setup(config)),
       data_(config, setup_.spec, batch_, runtime_.communicator().size(),
             runtime_.device().host_memory().ledger()),
-      fingerprint_(make_fingerprint(config, batch_, data_.train())),
+      fingerprint_(make_fingerprint(config, setup_.spec, batch_, data_.train())),
       rule_(make_update_rule(config)),
       schedule_(make_schedule(config, data_.total_steps())),
       reporter_(console, {.total_steps = data_.total_steps(), .every = config.log.steps}) {

@@ -5,7 +5,9 @@
 
 #include "aleph/base/interrupt.h"
 #include "aleph/base/json.h"
+#include "aleph/base/text_util.h"
 #include "aleph/checkpoint/training_checkpoint.h"
+#include "aleph/models/spec_json.h"
 #include "aleph/train/finite.h"
 
 namespace aleph::train {
@@ -29,30 +31,45 @@ std::vector<checkpoint::StatePiece> checkpoint_pieces(const zero::Engine& engine
   return pieces;
 }
 
-// Every piece must be there with the size it had; a missing or longer one means another model or optimizer.
-void check_pieces(const checkpoint::CheckpointReader& reader,
-                  const std::vector<checkpoint::StatePiece>& pieces, const std::string& object) {
-  std::map<std::string, int64_t> found;
-  for (const checkpoint::StatePiece& tensor : reader.tensors()) found[tensor.name] = tensor.elements;
-  for (const checkpoint::StatePiece& piece : pieces) {
-    const auto tensor = found.find(piece.name);
-    if (tensor == found.end())
-      throw Error(object, "no state " + piece.name, "a checkpoint of this model and optimizer");
-    if (tensor->second < piece.begin + piece.elements)
-      throw Error(fmt::format("{}: {}", object, piece.name), fmt::format("{} elements", tensor->second),
-                  fmt::format("at least {}: a checkpoint of this model", piece.begin + piece.elements));
+/// Throws Error unless the states in the checkpoint are those of the engine, of the same sizes.
+void check_states(const checkpoint::CheckpointReader& reader, const zero::Engine& engine,
+                  const std::string& object) {
+  const char* expected = "a checkpoint of this model and optimizer";
+  std::map<std::string, int64_t> missing;
+  for (const zero::Engine::StatePiece& piece : engine.state_pieces()) missing[piece.name] = piece.whole;
+  for (const checkpoint::StatePiece& tensor : reader.tensors()) {
+    const auto state = missing.find(tensor.name);
+    if (state == missing.end())
+      throw Error(object, fmt::format("state {}", printable(tensor.name)), expected);
+    if (tensor.elements != state->second || tensor.dtype != DType::kF32)
+      throw Error(fmt::format("{}: {}", object, tensor.name),
+                  fmt::format("{} elements of {}", tensor.elements, dtype_name(tensor.dtype)),
+                  fmt::format("{} of fp32: {}", state->second, expected));
+    missing.erase(state);
   }
+  if (!missing.empty()) throw Error(object, "no state " + missing.begin()->first, expected);
 }
 
 std::string show(const Json& json, const std::string& key) {
-  return json.contains(key) ? json[key].dump() : "nothing";
+  return json.contains(key) ? json_shown(json[key]) : "nothing";
+}
+
+/// The values in an object by their place, "model/head/tied", as JSON.
+std::map<std::string, std::string> places_of(const Json& object) {
+  std::map<std::string, std::string> places;
+  const Json flat = object.flatten();
+  for (const auto& [place, value] : flat.items())
+    if (!place.empty()) places[place.substr(1)] = json_shown(value);
+  return places;
 }
 
 }  // namespace
 
-Fingerprint make_fingerprint(const TrainConfig& config, const BatchShape& batch, const TokenStream& data) {
+Fingerprint make_fingerprint(const TrainConfig& config, const models::TransformerSpec& spec,
+                             const BatchShape& batch, const TokenStream& data) {
   const bool adam = config.optimizer.kind == OptimizerKind::kAdam;
-  const Json fixed = {{"dtype", dtype_name(config.dtype)},
+  const Json fixed = {{"model", models::spec_json(spec)},
+                      {"dtype", dtype_name(config.dtype)},
                       {"optimizer", adam ? "adam" : "sgd"},
                       {"seq-len", config.data.seq_len},
                       {"rows per step", batch.train_batch},
@@ -71,16 +88,32 @@ Fingerprint make_fingerprint(const TrainConfig& config, const BatchShape& batch,
   return {fixed.dump(), other.dump()};
 }
 
+namespace {
+
+void check_fixed(const Json& now, const Json& saved, const std::string& object) {
+  const std::map<std::string, std::string> here = places_of(now), there = places_of(saved);
+  const auto at = [](const auto& places, const std::string& place) {
+    const auto found = places.find(place);
+    return found == places.end() ? "nothing" : found->second;
+  };
+  std::map<std::string, std::string> all = here;
+  all.insert(there.begin(), there.end());
+  for (const auto& [place, value] : all)
+    if (at(here, place) != at(there, place))
+      throw Error(fmt::format("{}: {}", object, printable(place)), at(there, place),
+                  at(here, place) + " as in this run");
+}
+
+}  // namespace
+
 void check_fingerprint(const Fingerprint& now, const Json& saved, const std::string& object,
                        Console& console) {
-  const Json fixed = saved.value("fixed", Json::object()), other = saved.value("other", Json::object());
-  const Json fixed_now = Json::parse(now.fixed), other_now = Json::parse(now.other);
-  for (const auto& [key, value] : fixed_now.items())
-    if (show(fixed, key) != value.dump())
-      throw Error(fmt::format("{}: {}", object, key), show(fixed, key), value.dump() + " as in this run");
+  check_fixed(Json::parse(now.fixed), json_object(saved, "fixed", object), object);
+  const Json other_now = Json::parse(now.other), &other = json_object(saved, "other", object);
   for (const auto& [key, value] : other_now.items())
-    if (show(other, key) != value.dump())
-      console.note("note: {} is {} now; {} was saved with {}", key, value.dump(), object, show(other, key));
+    if (show(other, key) != json_shown(value))
+      console.note("note: {} is {} now; {} was saved with {}", key, json_shown(value), object,
+                   show(other, key));
 }
 
 void save_checkpoint(const std::filesystem::path& output, zero::Engine& engine, const TrainingState& state,
@@ -108,19 +141,24 @@ void load_checkpoint(const std::filesystem::path& directory, zero::Engine& engin
   const Json& saved = reader.state();
   if (const auto format = json_get<int64_t>(saved, "format", object); format != kFormat)
     throw Error(object, fmt::format("format {}", format), fmt::format("format {}", kFormat));
-  check_fingerprint(fingerprint, saved.value("run", Json::object()), object, console);
+  const auto step = json_get<int64_t>(saved, "step", object);
+  const auto updates = json_get<int64_t>(saved, "updates", object);
+  if (step != reader.step() || updates < 0 || updates > step)
+    throw Error(object, fmt::format("step {} after {} updates", step, updates),
+                fmt::format("step {} and no more updates than that", reader.step()));
+  check_fingerprint(fingerprint, json_object(saved, "run", object), object, console);
+  check_states(reader, engine, object);
   const std::vector<checkpoint::StatePiece> pieces = checkpoint_pieces(engine);
-  check_pieces(reader, pieces, object);
   engine.load_state([&](size_t index, int64_t offset, std::span<float> data) {
     stop_if_interrupted();
     const int64_t element = pieces[index].begin + offset;
     reader.read(pieces[index].name, element * static_cast<int64_t>(sizeof(float)),
                 std::as_writable_bytes(data));
   });
-  state.step = json_get<int64_t>(saved, "step", object);
-  state.updates = json_get<int64_t>(saved, "updates", object);
+  state.step = step;
+  state.updates = updates;
   state.loss = json_get<double>(saved, "loss", object);
-  state.scaler.load_state(saved.value("loss_scaler", Json()), object.c_str());
+  state.scaler.load_state(json_object(saved, "loss_scaler", object), object.c_str());
 }
 
 namespace {

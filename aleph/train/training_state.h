@@ -8,6 +8,7 @@
 #include <string>
 
 #include "aleph/base/log.h"
+#include "aleph/models/transformer_spec.h"
 #include "aleph/optim/loss_scaler.h"
 #include "aleph/train/config.h"
 #include "aleph/train/dataset.h"
@@ -28,8 +29,9 @@ struct Fingerprint {
   std::string fixed;  ///< must be the same to continue: what the states and the place in the data depend on
   std::string other;  ///< may change, and the run says so
 };
-Fingerprint make_fingerprint(const TrainConfig& config, const BatchShape& batch, const TokenStream& data);
-/// Throws Error for a fixed value that differs from `saved`; notes other differences.
+Fingerprint make_fingerprint(const TrainConfig& config, const models::TransformerSpec& spec,
+                             const BatchShape& batch, const TokenStream& data);
+/// Throws Error for a fixed value that differs from `saved` or is not in both; notes other differences.
 void check_fingerprint(const Fingerprint& now, const nlohmann::json& saved, const std::string& object,
                        Console& console);
 

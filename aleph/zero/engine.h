@@ -134,6 +134,7 @@ class Engine {
     std::string name;   ///< STATE/PARAMETER
     int64_t begin = 0;  ///< first element of the parameter that this rank holds
     int64_t elements = 0;
+    int64_t whole = 0;  ///< elements of the parameter
   };
   std::vector<StatePiece> state_pieces() const;
   /// Streams the pieces in order; `data` is a part of piece `index`, `offset` elements from its start.

@@ -172,7 +172,10 @@ std::vector<Engine::StatePiece> OptimizerPipeline::pieces() const {
     for (const UnitPiece& piece : unit.pieces) {
       const Range part = intersect(piece.range(), own);
       for (const std::string& array : arrays) {
-        all.push_back({array + "/" + piece.parameter->name, part.begin - piece.begin, part.size()});
+        all.push_back({.name = array + "/" + piece.parameter->name,
+                       .begin = part.begin - piece.begin,
+                       .elements = part.size(),
+                       .whole = piece.range().size()});
       }
     }
   }
