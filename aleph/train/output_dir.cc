@@ -40,11 +40,6 @@ void refuse_removing_inputs(const TrainConfig& config, const fs::path& output) {
               "another --output-dir");
 }
 
-template <typename T>
-std::optional<T> optional_value(const Json& json, const char* key) {
-  return json.contains(key) ? std::optional<T>(json[key].get<T>()) : std::nullopt;
-}
-
 }  // namespace
 
 bool OutputDir::holds_model() const {
@@ -66,20 +61,21 @@ std::optional<FinishedRun> read_finished_run(const fs::path& directory) {
   FinishedRun run;
   run.steps = json_get<int64_t>(json, "steps", path.string());
   run.loss = json_get_or<double>(json, "loss", 0, path.string());
-  run.eval_loss = optional_value<double>(json, "eval_loss");
-  run.eval_nats_per_byte = optional_value<double>(json, "eval_nats_per_byte");
+  run.eval_loss = json_optional<double>(json, "eval_loss", path.string());
+  run.eval_nats_per_byte = json_optional<double>(json, "eval_nats_per_byte", path.string());
   return run;
 }
 
-void OutputDir::prepare(const TrainConfig& config) const {
+void OutputDir::create() const { io::create_directories(path_, calls_); }
+
+void OutputDir::check(const TrainConfig& config) const {
   if (const std::string found = results(config); !found.empty() && !config.save.resume) {
     if (!config.save.overwrite)
       throw Error(fmt::format("output directory {}", path_.string()), found,
                   "an empty or new directory, --resume to continue, or --overwrite to replace them");
     refuse_removing_inputs(config, path_);
   }
-  io::create_directories(path_, calls_);
-  // Before the work, not after it. A finished run that has nothing to write may lie anywhere.
+  // A finished run that has nothing to write may lie anywhere.
   if (!(config.save.resume && finished()) && ::faccessat(AT_FDCWD, path_.c_str(), W_OK, AT_EACCESS) != 0)
     throw Error(path_.string(), std::generic_category().message(errno), "a directory that can be written");
 }

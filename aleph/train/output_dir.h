@@ -32,10 +32,11 @@ class OutputDir {
   bool holds_model() const;
   std::optional<FinishedRun> finished() const { return read_finished_run(path_); }
 
-  /// Makes the folder. Throws Error where it cannot be written; where it holds a model, checkpoints or
+  void create() const;
+  /// Before the work. Throws Error where the folder cannot be written; where it holds a model, checkpoints or
   /// another tokenizer and the run was neither told to resume nor to overwrite; and where overwriting would
-  /// remove the model that the run starts from.
-  void prepare(const TrainConfig& config) const;
+  /// remove the model that the run starts from. Whoever holds the folder's lock can rely on it.
+  void check(const TrainConfig& config) const;
   /// Weights stay until a save replaces them.
   void remove_checkpoints() const;
   /// Marks the run as complete.

@@ -1,14 +1,17 @@
 #include "aleph/train/output_dir.h"
 
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 
 #include "aleph/base/json.h"
+#include "aleph/base/testing.h"
 #include "aleph/checkpoint/training_checkpoint.h"
 #include "aleph/io/file.h"
 #include "aleph/io/temporary_directory.h"
 
 namespace aleph::train {
 namespace {
+
+using ::testing::HasSubstr;
 
 void write_checkpoint(const std::filesystem::path& root, int64_t step) {
   checkpoint::CheckpointWriter writer({.root = root, .step = step});
@@ -31,44 +34,46 @@ class OutputDirTest : public ::testing::Test {
 };
 
 TEST_F(OutputDirTest, EmptyAndNewDirectoriesAreTaken) {
-  output_.prepare(config());
+  output_.check(config());
   TrainConfig other = config();
   other.save.output_dir = directory_ / "a/b";
-  OutputDir(other.save.output_dir).prepare(other);
+  const OutputDir output(other.save.output_dir);
+  output.create();
+  output.check(other);
   EXPECT_TRUE(std::filesystem::is_directory(directory_ / "a/b"));
 }
 
 TEST_F(OutputDirTest, OtherFilesDoNotMatter) {
   io::write_file_atomically(directory_ / "notes.txt", "x");
   io::write_file_atomically(directory_ / "log.jsonl", "x");
-  output_.prepare(config());
+  output_.check(config());
 }
 
 TEST_F(OutputDirTest, AModelIsRefused) {
   io::write_file_atomically(directory_ / "model.safetensors", "x");
-  EXPECT_THROW(output_.prepare(config()), Error);
-  output_.prepare(config(true));
-  output_.prepare(config(false, true));
+  EXPECT_THROW(output_.check(config()), Error);
+  output_.check(config(true));
+  output_.check(config(false, true));
 }
 
 TEST_F(OutputDirTest, ShardsAreRefused) {
   io::write_file_atomically(directory_ / "model-00001-of-00002.safetensors", "x");
-  EXPECT_THROW(output_.prepare(config()), Error);
+  EXPECT_THROW(output_.check(config()), Error);
 }
 
 TEST_F(OutputDirTest, CheckpointsAreRefused) {
   write_checkpoint(directory_.path(), 4);
-  EXPECT_THROW(output_.prepare(config()), Error);
-  output_.prepare(config(true));
+  EXPECT_THROW(output_.check(config()), Error);
+  output_.check(config(true));
 }
 
 TEST_F(OutputDirTest, TheModelToStartFromIsKept) {
   io::write_file_atomically(directory_ / "model.safetensors", "x");
   TrainConfig inside = config(false, true);
   inside.model = directory_.path() / "." / "";
-  EXPECT_THROW(output_.prepare(inside), Error);
+  EXPECT_THROW(output_.check(inside), Error);
   inside.model = directory_ / "..";
-  output_.prepare(inside);
+  output_.check(inside);
 }
 
 TEST_F(OutputDirTest, OverwritingRemovesCheckpointsAndKeepsWeightsUntilTheyAreReplaced) {
@@ -105,8 +110,14 @@ TEST_F(OutputDirTest, WithoutEvaluationTheMarkHasNone) {
 }
 
 TEST_F(OutputDirTest, ABrokenMarkIsAnError) {
-  io::write_file_atomically(directory_ / "training_run.json", "{\"steps\": \"many\"}");
-  EXPECT_THROW(output_.finished(), Error);
+  for (const char* text :
+       {R"({"steps": "many"})", R"({"steps": 1, "loss": []})", R"({"steps": 1, "eval_loss": "x"})",
+        R"({"steps": 1, "eval_nats_per_byte": {}})", "[]", "7", "null"}) {
+    io::write_file_atomically(directory_ / "training_run.json", text);
+    EXPECT_THAT(fault_of([&] { output_.finished(); }), HasSubstr("training_run.json: ")) << text;
+  }
+  io::write_file_atomically(directory_ / "training_run.json", R"({"steps": 1, "eval_loss": null})");
+  EXPECT_FALSE(output_.finished()->eval_loss);
 }
 
 }  // namespace

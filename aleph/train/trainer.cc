@@ -285,9 +285,11 @@ void Trainer::evaluate_now() {
   last_eval_ = evaluate(*engine_, *data_.eval_loader(), config_.data.seq_len, data_.eval().tokens_per_byte());
   if (interrupted()) return last_eval_.reset();
   last_eval_->step = state_.step;
-  if (!std::isfinite(last_eval_->loss))
-    throw Error(fmt::format("step {}: evaluation, parameter {}", state_.step, first_non_finite_parameter()),
+  if (!std::isfinite(last_eval_->loss)) {
+    const std::string name = first_non_finite_parameter();
+    throw Error(fmt::format("step {}: evaluation{}", state_.step, name.empty() ? "" : ", parameter " + name),
                 fmt::format("a loss of {}", last_eval_->loss), kFiniteAdvice);
+  }
   log_->evaluation(*last_eval_);
   reporter_.evaluation(*last_eval_);
   totals_.times.evaluation += last_eval_->seconds;
@@ -343,8 +345,10 @@ void Trainer::report_profile() {
 
 Outcome train(const TrainConfig& config, Console& console, const Disk& disk) {
   const InterruptGuard guard;
-  OutputDir(config.save.output_dir, disk.calls).prepare(config);
-  const io::DirectoryLock lock(config.save.output_dir);
+  const OutputDir output(config.save.output_dir, disk.calls);
+  output.create();
+  const io::DirectoryLock lock(output.path());
+  output.check(config);  // what a run before this one has left: nobody changes it from here on
   try {
     return Trainer(config, console, disk).run();
   } catch (const Interrupted&) {

@@ -20,10 +20,10 @@ using ::testing::HasSubstr;
 
 class TrainerTest : public ::testing::Test {
  protected:
-  Outcome run() {
+  Outcome run(const Disk& disk = {}) {
     Console quiet({.quiet = true});
     validate(config_);
-    return train(config_, quiet);
+    return train(config_, quiet, disk);
   }
   std::string model() const { return io::read_file(config_.save.output_dir / "model.safetensors", 1 << 24); }
   /// Numbers of the steps in the log, evaluations negative.
@@ -150,6 +150,39 @@ TEST_F(TrainerTest, OneRunAtATimeInADirectory) {
   fs::create_directories(config_.save.output_dir);
   const io::DirectoryLock lock(config_.save.output_dir);
   EXPECT_THAT(fault_of([&] { run(); }), HasSubstr("found another run at work in it"));
+}
+
+/// A disk on which another run ends when this one makes its folder.
+class RunThatEnds : public io::SystemCalls {
+ public:
+  explicit RunThatEnds(fs::path output) : output_(std::move(output)) {}
+  int make_directory(const char* path) override {
+    const int result = SystemCalls::make_directory(path);
+    if (path == output_) io::write_file_atomically(output_ / "model.safetensors", "of another");
+    return result;
+  }
+
+ private:
+  fs::path output_;
+};
+
+TEST_F(TrainerTest, WhatARunHasLeftThatJustEndedIsSeen) {
+  RunThatEnds disk(config_.save.output_dir);
+  EXPECT_THAT(fault_of([&] { run({.calls = &disk}); }), HasSubstr("found a model or checkpoints in it"));
+  EXPECT_EQ(model(), "of another");
+}
+
+/// The step before was fine: its weights are finite, and too large to compute with, or they are not.
+TEST_F(TrainerTest, AnEvaluationThatIsNotFiniteStopsAndNamesWhatIsNot) {
+  config_.data.eval_split = 0.2;
+  config_.data.eval_steps = 1;
+  config_.optimizer.learning_rate = 1e30;
+  EXPECT_THAT(fault_of([&] { run(); }),
+              ::testing::MatchesRegex("step 1: evaluation: found a loss of -?nan, .*"));
+  config_.optimizer.weight_decay = 1e20;
+  EXPECT_THAT(
+      fault_of([&] { run(); }),
+      ::testing::MatchesRegex("step 1: evaluation, parameter embedding.*: found a loss of -?nan, .*"));
 }
 
 TEST_F(TrainerTest, OneStepOfOneRowOfTwoTokensIsARun) {
