@@ -260,7 +260,7 @@ CommandSyntax verify_syntax(VerifyOptions& options) {
                      })},
                     switch_flag("verbose", "Flags", "every gradient, not only the worst", options.verbose),
                     threads_flag("Flags", options.threads),
-                    switch_flag("quiet", "Flags", "no notes on standard error", options.quiet)},
+                    switch_flag("quiet", "Flags", "only checks that fail, and the verdict", options.quiet)},
           .positional = "DIR...",
           .examples = {"aleph verify goldens/gpt2 goldens/llama"}};
 }

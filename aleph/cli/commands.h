@@ -55,7 +55,7 @@ struct VerifyOptions {
   std::filesystem::path dump;  ///< empty: nothing is written
   bool verbose = false;        ///< every gradient, not only the worst
   std::optional<int64_t> threads;
-  bool quiet = false;
+  bool quiet = false;  ///< only checks that fail, and the verdict
 };
 
 /// Arguments without the program's and the command's names. Throw UsageError or Error.
@@ -66,6 +66,6 @@ VerifyOptions parse_verify_arguments(const std::vector<std::string>& arguments);
 /// Bodies in train_command.cc, generate_command.cc and verify_command.cc. Return an exit status.
 int train_command(const train::TrainConfig& config, Console& console);
 int generate_command(const GenerateOptions& options, Console& console);
-int verify_command(const VerifyOptions& options, Console& console);
+int verify_command(const VerifyOptions& options);
 
 }  // namespace aleph::cli

@@ -47,11 +47,7 @@ int run_generate(const Arguments& arguments) {
   return generate_command(options, console);
 }
 
-int run_verify(const Arguments& arguments) {
-  const VerifyOptions options = parse_verify_arguments(arguments);
-  Console console = Console::detect(options.quiet);
-  return verify_command(options, console);
-}
+int run_verify(const Arguments& arguments) { return verify_command(parse_verify_arguments(arguments)); }
 
 const std::vector<Command>& commands() {
   static const std::vector<Command> all = {

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdio>
 #include <optional>
+#include <utility>
 
 #include "aleph/base/parallel.h"
 #include "aleph/base/start_threads.h"
@@ -51,24 +52,36 @@ double relative_error(std::span<const float> x, std::span<const float> y, double
 
 std::vector<float> to_floats(const std::vector<double>& values) { return {values.begin(), values.end()}; }
 
-/// Prints a line per check and counts those that fail.
+/// Prints a title and a line per check, and counts those that fail. Quiet: of those alone.
 class CheckList {
  public:
+  CheckList(std::string title, bool quiet) : title_(std::move(title)), quiet_(quiet) {
+    if (!quiet_) print_title();
+  }
   void error(const std::string& what, double relative, double bar) {
     const bool ok = relative <= bar;  // false for NaN
-    fmt::print("  {:<6}{:<64} {:.2e}  bar {:.0e}\n", word(ok), what, relative, bar);
+    line(fmt::format("{:<64} {:.2e}  bar {:.0e}", what, relative, bar), ok);
   }
-  void fact(const std::string& what, bool ok) { fmt::print("  {:<6}{}\n", word(ok), what); }
+  void fact(const std::string& what, bool ok) { line(what, ok); }
   void detail(const std::string& what, double relative) {
+    print_title();
     fmt::print("        {:<62} {:.2e}\n", what, relative);
   }
   int failures() const { return failures_; }
 
  private:
-  const char* word(bool ok) {
+  void line(const std::string& text, bool ok) {
     failures_ += ok ? 0 : 1;
-    return ok ? "ok" : "FAIL";
+    if (ok && quiet_) return;
+    print_title();
+    fmt::print("  {:<6}{}\n", ok ? "ok" : "FAIL", text);
   }
+  void print_title() {
+    if (!title_.empty()) fmt::print("{}\n", std::exchange(title_, {}));
+  }
+
+  std::string title_;  // empty: printed
+  bool quiet_;
   int failures_ = 0;
 };
 
@@ -79,11 +92,12 @@ class Verification {
       : options_(options),
         bars_(bars_of(options.dtype)),
         reference_(directory),
-        model_(directory, options.dtype, reference_.longest_sequence(), reference_.curve) {}
+        model_(directory, options.dtype, reference_.longest_sequence(), reference_.curve),
+        checks_(fmt::format("{}: {}, {} parameters, {}", directory.string(), model_.spec().family,
+                            models::parameter_count(model_.spec()), dtype_name(options.dtype)),
+                options.quiet) {}
 
   int run() {
-    fmt::print("{}: {}, {} parameters, {}\n", reference_.directory().string(), model_.spec().family,
-               models::parameter_count(model_.spec()), dtype_name(options_.dtype));
     check_config();
     check_outputs();
     check_gradients();
@@ -207,7 +221,7 @@ int verify_directory(const std::filesystem::path& directory, const VerifyOptions
 
 }  // namespace
 
-int verify_command(const VerifyOptions& options, Console& /*console*/) {
+int verify_command(const VerifyOptions& options) {
   if (options.directories.empty()) throw UsageError("verify", "no directory", "DIR...");
   if (!options.dump.empty() && options.directories.size() > 1)
     throw UsageError("--dump", fmt::format("{} directories", options.directories.size()), "one directory");

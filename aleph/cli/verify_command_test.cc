@@ -28,6 +28,35 @@ TEST(VerifyCommand, APassingModelHasALineForEachCheck) {
   EXPECT_THAT(verbose.out, HasSubstr("gradient."));
 }
 
+TEST(VerifyCommand, QuietSaysWhatFailsAndTheVerdict) {
+  EXPECT_EQ(ran({"verify", "--quiet", (kGoldens / "gpt2").string()}).out, "all checks passed\n");
+  const io::TemporaryDirectory directory;
+  fs::copy(kGoldens / "gpt2", directory / "m");
+  Json config = parse_json_file(directory / "m" / "config.v5.json");
+  config["layer_norm_epsilon"] = 0.5;
+  io::write_file_atomically(directory / "m" / "config.v5.json", config.dump());
+  const Ran result = ran({"verify", "--quiet", (directory / "m").string(), (kGoldens / "llama").string()});
+  EXPECT_EQ(result.status, 1);
+  EXPECT_EQ(result.out, (directory / "m").string() +
+                            ": gpt2, 100272 parameters, fp32\n"
+                            "  FAIL  config.json and config.v5.json give different specifications\n"
+                            "1 check failed\n");
+}
+
+TEST(VerifyCommand, TokensThatAreNoneAreNamed) {
+  const io::TemporaryDirectory directory;
+  fs::copy(kGoldens / "gpt2", directory / "m");
+  const fs::path expected = directory / "m" / "expected.json";
+  Json json = parse_json_file(expected);
+  for (const Json& bad : {Json(-1), Json(1e30), Json(2.5), Json("x"), Json(uint64_t{1} << 63)}) {
+    json["greedy"]["prompt"][0] = bad;
+    io::write_file_atomically(expected, json.dump());
+    const Ran result = ran({"verify", (directory / "m").string()});
+    EXPECT_EQ(result.status, 1) << bad;
+    EXPECT_THAT(result.fault(), HasSubstr("expected.json: greedy: prompt: found ")) << bad;
+  }
+}
+
 TEST(VerifyCommand, DumpsUnderTheNamesOfTheReference) {
   const io::TemporaryDirectory directory;
   const fs::path dump = directory / "a dump.safetensors";

@@ -1,6 +1,8 @@
 #include "aleph/cli/verify_reference.h"
 
 #include <algorithm>
+#include <limits>
+#include <type_traits>
 
 #include "aleph/base/json.h"
 #include "aleph/io/json_file.h"
@@ -19,13 +21,24 @@ std::filesystem::path reference_file(const std::filesystem::path& directory) {
   return path;
 }
 
+/// A number that a T holds; integers are token ids.
+template <typename T>
+bool holds(const Json& value) {
+  if constexpr (std::is_integral_v<T>)
+    return value.is_number_integer() && value.get<double>() >= 0 &&
+           value.get<double>() <= static_cast<double>(std::numeric_limits<T>::max());
+  return value.is_number();
+}
+
 template <typename T>
 std::vector<T> numbers(const Json& json, const char* key, const std::string& object) {
   if (!json.contains(key) || !json[key].is_array())
     throw Error(object, fmt::format("no list '{}'", key), "numbers");
   std::vector<T> values;
   for (const Json& value : json[key]) {
-    if (!value.is_number()) throw Error(fmt::format("{}: {}", object, key), value.dump(), "a number");
+    if (!holds<T>(value))
+      throw Error(fmt::format("{}: {}", object, key), json_shown(value),
+                  std::is_integral_v<T> ? "a token id" : "a number");
     values.push_back(value.get<T>());
   }
   return values;
