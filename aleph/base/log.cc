@@ -3,15 +3,11 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <cstdlib>
 
 namespace aleph {
 
 Console Console::detect(bool quiet) {
-  const bool terminal = ::isatty(STDERR_FILENO) == 1;
-  const char* no_color = std::getenv("NO_COLOR");
-  return Console(
-      {.quiet = quiet, .terminal = terminal, .color = terminal && (no_color == nullptr || *no_color == 0)});
+  return Console({.quiet = quiet, .terminal = ::isatty(STDERR_FILENO) == 1});
 }
 
 void Console::line(const std::string& text) {

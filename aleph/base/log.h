@@ -15,11 +15,10 @@ class Console {
   struct Options {
     bool quiet = false;
     bool terminal = false;  ///< standard error is a terminal
-    bool color = false;     ///< terminal, and NO_COLOR is not set
   };
 
   explicit Console(const Options& options) : options_(options) {}
-  /// Reads isatty(2) and NO_COLOR.
+  /// Asks isatty(2).
   static Console detect(bool quiet);
 
   void line(const std::string& text);

@@ -57,7 +57,6 @@ TEST(ConsoleTest, DetectsThatACapturedStreamIsNoTerminal) {
   testing::internal::GetCapturedStderr();
   EXPECT_TRUE(console.options().quiet);
   EXPECT_FALSE(console.options().terminal);
-  EXPECT_FALSE(console.options().color);
 }
 
 }  // namespace

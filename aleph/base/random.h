@@ -9,13 +9,7 @@
 
 namespace aleph {
 
-enum class RandomPurpose : uint32_t {
-  kInit = 1,
-  kDropout = 2,
-  kDataOrder = 3,
-  kSampling = 4,
-  kLayerDrop = 5
-};
+enum class RandomPurpose : uint32_t { kInit = 1, kDropout = 2, kDataOrder = 3, kSampling = 4 };
 
 /// Names one stream of random numbers.
 struct RandomKey {

@@ -182,11 +182,6 @@ std::vector<CheckpointInfo> list_checkpoints(const fs::path& root, io::SystemCal
   return found;
 }
 
-std::optional<fs::path> newest_complete_checkpoint(const fs::path& root) {
-  const std::vector<CheckpointInfo> found = list_checkpoints(root);
-  return found.empty() ? std::nullopt : std::optional(found.back().path);
-}
-
 void remove_old_checkpoints(const fs::path& root, int64_t newest, int64_t keep_last, io::SystemCalls* calls) {
   ALEPH_CHECK(keep_last > 0, "{} checkpoints to keep", keep_last);
   std::vector<CheckpointInfo> found = list_checkpoints(root, calls);

@@ -108,7 +108,6 @@ std::vector<CheckpointInfo> find_checkpoints(const std::filesystem::path& root,
 /// Those without fault.
 std::vector<CheckpointInfo> list_checkpoints(const std::filesystem::path& root,
                                              io::SystemCalls* calls = nullptr);
-std::optional<std::filesystem::path> newest_complete_checkpoint(const std::filesystem::path& root);
 /// Of the complete checkpoints of `newest` and earlier steps, removes all but the last `keep_last` (> 0).
 /// Later ones are of another course of the run, and stay.
 void remove_old_checkpoints(const std::filesystem::path& root, int64_t newest, int64_t keep_last,

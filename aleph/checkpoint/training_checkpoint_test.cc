@@ -9,6 +9,7 @@
 
 #include "aleph/base/json.h"
 #include "aleph/checkpoint/chunk_checksums.h"
+#include "aleph/checkpoint/crc32c.h"
 #include "aleph/checkpoint/manifest.h"
 #include "aleph/checkpoint/safetensors.h"
 #include "aleph/checkpoint/testing.h"
@@ -112,6 +113,8 @@ std::set<std::string> names_in(const fs::path& directory) {
 class TrainingCheckpoint : public ::testing::Test {
  protected:
   fs::path at(int64_t step) const { return root_ / fmt::format("checkpoint-{}", step); }
+  /// Of the complete ones.
+  fs::path newest() const { return list_checkpoints(root_).back().path; }
 
   io::TemporaryDirectory directory_;
   fs::path root_ = directory_ / "out put/글";
@@ -227,9 +230,52 @@ TEST_F(TrainingCheckpoint, DamagedHeadersMissingAndTruncatedFilesAreNamed) {
   put(state, before);
   flip(manifest, 300, 3);
   EXPECT_THAT(open_fault(), HasSubstr("manifest.json: found checksum"));
-  EXPECT_FALSE(newest_complete_checkpoint(root_).has_value());
+  EXPECT_TRUE(list_checkpoints(root_).empty());
   put(manifest, manifest_before);
-  EXPECT_EQ(newest_complete_checkpoint(root_), at(1));
+  EXPECT_EQ(newest(), at(1));
+}
+
+/// With right checksums, as no damage has them.
+TEST_F(TrainingCheckpoint, HeadersThatContradictTheirManifestAreRefused) {
+  run_save({.root = root_});
+  const fs::path state = at(1) / "state-rank-00000.safetensors";
+  const std::string before = text_of(state);
+  Manifest manifest = read_manifest(at(1));
+  const auto fault_with = [&](const std::string& from, const std::string& to) {
+    std::string text = before;
+    text.replace(text.find(from), from.size(), to);
+    put(state, text);
+    const size_t header = 8 + static_cast<size_t>(static_cast<uint8_t>(text[0])) +
+                          256 * static_cast<size_t>(static_cast<uint8_t>(text[1]));
+    manifest.files[0].header_checksum = crc32c(std::as_bytes(std::span(text).first(header)));
+    put(at(1) / kManifestFile, manifest_text(manifest));
+    return one_line_fault_of([&] { CheckpointReader reader(at(1)); });
+  };
+  EXPECT_EQ(fault_with("{", "{"), "no error");
+  for (const auto& [from, to] :
+       std::vector<std::pair<std::string, std::string>>{{"\"F32\"", "\"I32\""},
+                                                        {"_offsets\":[0", "_offsets\":[4"},
+                                                        {"_offsets\":[0,", "_offsets\":[-1"},
+                                                        {"master/embed\":{", "master/embeD\":{"},
+                                                        {"{", "["}})
+    EXPECT_THAT(fault_with(from, to), HasSubstr("state-rank-00000.safetensors: ")) << to;
+}
+
+TEST_F(TrainingCheckpoint, EveryReadOfOpeningCanFailAndIsNamed) {
+  run_save({.root = root_, .world_size = 2});
+  io::FaultInjection counting;
+  CheckpointReader(at(1), &counting);
+  std::set<std::string> named;
+  for (int64_t read = 1; read <= counting.count(io::Call::kRead); ++read) {
+    io::FaultInjection faults;
+    faults.fail(io::Call::kRead, read, EIO);
+    const std::string fault = one_line_fault_of([&] { CheckpointReader reader(at(1), &faults); });
+    EXPECT_THAT(fault, HasSubstr(": found Input/output error after 0 of "));
+    named.insert(fault.substr(0, fault.find(": found")));
+  }
+  EXPECT_THAT(named, ElementsAre((at(1) / "manifest.json").string(),
+                                 (at(1) / "state-rank-00000.safetensors").string(),
+                                 (at(1) / "state-rank-00001.safetensors").string()));
 }
 
 TEST_F(TrainingCheckpoint, ACheckpointOfTheSameStepIsReplaced) {
@@ -250,7 +296,7 @@ TEST_F(TrainingCheckpoint, CheckpointsAreListedByStepAndOldOnesRemoved) {
   std::vector<int64_t> steps;
   for (const CheckpointInfo& info : list_checkpoints(root_)) steps.push_back(info.step);
   EXPECT_THAT(steps, ElementsAre(9, 20, 100));
-  EXPECT_EQ(newest_complete_checkpoint(root_), at(100));
+  EXPECT_EQ(newest(), at(100));
   remove_old_checkpoints(root_, 100, 5);
   EXPECT_EQ(list_checkpoints(root_).size(), 3u);
   remove_old_checkpoints(root_, 20, 2);
@@ -277,7 +323,7 @@ TEST_F(TrainingCheckpoint, WithoutCommitNothingChanges) {
     writer.begin({{.name = "w", .elements = 2}});
     writer.write("w", 0, random_bytes(8, 1));
   }
-  EXPECT_EQ(newest_complete_checkpoint(root_), at(1));
+  EXPECT_EQ(newest(), at(1));
   CheckpointWriter writer({.root = root_, .step = 2});
   EXPECT_THROW(writer.write("w", 0, random_bytes(8, 1)), InternalError);
   EXPECT_THROW(writer.commit(Json::object()), InternalError);
@@ -297,7 +343,7 @@ TEST_F(TrainingCheckpoint, AFullDiskOrDeadDiskIsAnErrorAndKeepsTheOldOne) {
     faults.fail(call, 1, ENOSPC, 1'000'000);
     EXPECT_THAT(one_line_fault_of([&] { run_save({.root = root_, .step = 2, .seed = 2, .calls = &faults}); }),
                 HasSubstr("No space left on device"));
-    ASSERT_EQ(newest_complete_checkpoint(root_), at(1));
+    ASSERT_EQ(newest(), at(1));
   }
   expect_holds(at(1), 1);
 }
@@ -315,12 +361,11 @@ TEST_F(TrainingCheckpoint, TheLastGoodOneSurvivesAKillAtAnyChange) {
         [&] { run_save({.root = root_, .step = next_step, .seed = 2, .tensors = small, .calls = &faults}); });
     const bool finished = fault == "no error";
     if (loss > 0) faults.lose_power(loss == 1 ? io::PowerLoss::kAll : io::PowerLoss::kRandom, loss);
-    const auto newest = newest_complete_checkpoint(root_);
-    if (!newest) return ADD_FAILURE() << fault, true;
-    const uint64_t seed = CheckpointReader(*newest).state()["seed"].get<uint64_t>();
+    if (list_checkpoints(root_).empty()) return ADD_FAILURE() << fault, true;
+    const uint64_t seed = CheckpointReader(newest()).state()["seed"].get<uint64_t>();
     EXPECT_TRUE(seed == 2 || !finished) << "the save had returned";
     for (const CheckpointInfo& info : find_checkpoints(root_)) EXPECT_EQ(info.fault, "");
-    expect_holds(*newest, seed, small);
+    expect_holds(newest(), seed, small);
     io::FaultInjection no_sync(false);                                                     // fast
     run_save({.root = root_, .step = 3, .seed = 3, .tensors = small, .calls = &no_sync});  // cleans up
     expect_holds(at(3), 3, small);
@@ -351,7 +396,7 @@ TEST_F(TrainingCheckpoint, RemovingOldOnesSurvivesAKillAtAnyChange) {
     finished = one_line_fault_of([&] { remove_old_checkpoints(root_, 3, 1, &faults); }) == "no error";
     if (!finished && kill % 2 == 0) faults.lose_power(io::PowerLoss::kRandom, static_cast<uint64_t>(kill));
     for (const CheckpointInfo& info : find_checkpoints(root_)) expect_holds(info.path, 4, small);
-    EXPECT_EQ(newest_complete_checkpoint(root_), at(3));
+    EXPECT_EQ(newest(), at(3));
   }
   EXPECT_EQ(names_in(root_).size(), 1u);
 }

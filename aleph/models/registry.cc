@@ -30,8 +30,6 @@ bool ends_with_any(std::string_view name, std::initializer_list<std::string_view
 
 }  // namespace
 
-std::span<const Family> families() { return kFamilies; }
-
 const Family& find_family(const std::string& name, const std::string& object) {
   for (const Family& family : kFamilies)
     if (family.name == name) return family;

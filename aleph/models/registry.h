@@ -2,7 +2,6 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -18,8 +17,6 @@ struct Family {
   TransformerSpec (*read)(const nlohmann::json& config, const std::string& object);
   std::vector<TensorBinding> (*bindings)(const TransformerSpec& spec);
 };
-
-std::span<const Family> families();
 
 /// Throws Error naming `object`, what was found and the known names.
 const Family& find_family(const std::string& name, const std::string& object);

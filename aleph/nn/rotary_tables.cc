@@ -55,8 +55,4 @@ RotaryTable make_rotary_table(DeviceContext& device, const RotarySpec& spec, int
   return table;
 }
 
-int64_t rotary_table_bytes(const RotarySpec& spec, int64_t positions) {
-  return positions * spec.rotary_dim * dtype_bytes(DType::kF32);
-}
-
 }  // namespace aleph::nn

@@ -22,7 +22,5 @@ struct RotaryTable {
 
 /// Tables for positions 0 ... positions - 1. Throws Error where the pool refuses.
 RotaryTable make_rotary_table(DeviceContext& device, const RotarySpec& spec, int64_t positions);
-/// Bytes the pool is asked for.
-int64_t rotary_table_bytes(const RotarySpec& spec, int64_t positions);
 
 }  // namespace aleph::nn

@@ -13,7 +13,6 @@ DeviceContext::DeviceContext(const Options& options)
     : kind_(options.kind),
       device_memory_(MemoryTier::kDevice, options.device_budget_bytes, backing(options.kind)),
       host_memory_(MemoryTier::kHost, options.host_budget_bytes, backing(options.kind)),
-      compute_(Stream::Mode::kInline),
       copy_(options.kind == DeviceKind::kMeta ? Stream::Mode::kInline : Stream::Mode::kThread) {}
 
 }  // namespace aleph

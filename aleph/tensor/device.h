@@ -59,8 +59,8 @@ class Stream {
   std::unique_ptr<Worker> worker_;
 };
 
-/// A device and its memory, passed to everything that computes. `compute` takes kernels, `copy` moves between
-/// tiers.
+/// A device and its memory, passed to everything that computes. Kernels run on the calling thread, `copy`
+/// moves between tiers.
 class DeviceContext {
  public:
   struct Options {
@@ -75,7 +75,6 @@ class DeviceContext {
   bool meta() const { return kind_ == DeviceKind::kMeta; }
   MemoryPool& memory() { return device_memory_; }
   MemoryPool& host_memory() { return host_memory_; }
-  Stream& compute() { return compute_; }
   Stream& copy() { return copy_; }
   /// What kernels have cost so far.
   KernelProfile& profile() { return profile_; }
@@ -84,7 +83,6 @@ class DeviceContext {
   DeviceKind kind_;
   MemoryPool device_memory_;
   MemoryPool host_memory_;
-  Stream compute_;
   Stream copy_;
   KernelProfile profile_;
 };

@@ -84,11 +84,6 @@ int64_t MemoryLedger::peak(MemoryTag tag) const {
   std::lock_guard lock(mutex_);
   return peak_by_tag_[static_cast<size_t>(tag)];
 }
-void MemoryLedger::reset_peaks() {
-  std::lock_guard lock(mutex_);
-  peak_ = live_;
-  peak_by_tag_ = live_by_tag_;
-}
 
 std::string MemoryLedger::largest_users() const {
   std::array<size_t, kMemoryTags> order{};

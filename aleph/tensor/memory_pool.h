@@ -48,7 +48,6 @@ class MemoryLedger {
   int64_t peak() const;
   int64_t live(MemoryTag tag) const;
   int64_t peak(MemoryTag tag) const;
-  void reset_peaks();
 
  private:
   std::string largest_users() const;  // requires mutex_

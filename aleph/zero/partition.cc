@@ -68,12 +68,4 @@ std::vector<int> UnitTable::units_of(std::span<autograd::Parameter* const> param
   return found;
 }
 
-int64_t UnitTable::parameter_elements() const {
-  int64_t sum = 0;
-  for (const Unit& unit : units_) {
-    for (const UnitPiece& piece : unit.pieces) sum += piece.parameter->shape.elements();
-  }
-  return sum;
-}
-
 }  // namespace aleph::zero

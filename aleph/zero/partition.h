@@ -58,8 +58,6 @@ class UnitTable {
   /// Distinct units that hold `parameters`, in order of first appearance.
   std::vector<int> units_of(std::span<autograd::Parameter* const> parameters) const;
   int world_size() const { return world_size_; }
-  /// Elements of all parameters, without padding.
-  int64_t parameter_elements() const;
 
  private:
   int world_size_;

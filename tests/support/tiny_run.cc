@@ -101,6 +101,11 @@ std::vector<std::string> TinyWorld::arguments(const std::string& output) const {
           "none"};
 }
 
+int64_t newest_step(const std::filesystem::path& output) {
+  const auto all = checkpoint::list_checkpoints(output);
+  return all.empty() ? 0 : all.back().step;
+}
+
 std::string read_bytes(const std::filesystem::path& path) { return io::read_file(path, kMaxFileBytes); }
 
 std::vector<double> log_values(const std::filesystem::path& log, const std::string& key) {
@@ -139,8 +144,9 @@ RunResult read_result(const train::TrainConfig& config) {
                    .norms = log_values(config.log.file, "grad_norm"),
                    .weights = read_bytes(config.save.output_dir / "model.safetensors"),
                    .state = {}};
-  const auto checkpoint = checkpoint::newest_complete_checkpoint(config.save.output_dir);
-  if (checkpoint) result.state = read_bytes(*checkpoint / "state-rank-00000.safetensors");
+  const auto checkpoints = checkpoint::list_checkpoints(config.save.output_dir);
+  if (!checkpoints.empty())
+    result.state = read_bytes(checkpoints.back().path / "state-rank-00000.safetensors");
   return result;
 }
 

@@ -43,6 +43,8 @@ RunResult read_result(const train::TrainConfig& config);
 
 /// The value at `key` of every line of a log that has it, in order.
 std::vector<double> log_values(const std::filesystem::path& log, const std::string& key);
+/// Of the last complete checkpoint; 0: there is none.
+int64_t newest_step(const std::filesystem::path& output);
 std::string read_bytes(const std::filesystem::path& path);
 /// A number from the environment, for long runs of slow tests by hand.
 int64_t number_from_environment(const char* name, int64_t otherwise);
