@@ -3,19 +3,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <functional>
-
 #include "aleph/io/file.h"
-#include "tests/support/program.h"
+#include "tests/support/arguments.h"
 #include "tests/support/tiny_run.h"
 
 namespace aleph::tests {
 namespace {
 
 namespace fs = std::filesystem;
-using Arguments = std::vector<std::string>;
 using ::testing::HasSubstr;
-using ::testing::StartsWith;
 
 const fs::path kStories = fs::path(ALEPH_TEST_DATA) / "goldens" / "stories260K-hf";
 
@@ -26,22 +22,13 @@ void replace_in(const fs::path& file, const std::string& from, const std::string
   io::write_file_atomically(file, text.replace(at, from.size(), to));
 }
 
-void expect_one_line(const ProgramResult& result, int status, const std::string& words) {
-  SCOPED_TRACE(words);
-  EXPECT_EQ(result.status, status) << result.err;
-  EXPECT_THAT(result.err, StartsWith("aleph: error: "));
-  EXPECT_THAT(result.err, HasSubstr(words));
-  EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
-  EXPECT_EQ(result.out, "");
-}
-
 /// A world with a copy of a small model that each test damages.
 class BadInput : public ::testing::Test {
  protected:
   void SetUp() override { fs::copy(kStories, model_, fs::copy_options::recursive); }
 
   Arguments train(const Arguments& more = {}) const {
-    Arguments all = {"train",
+    return Arguments{"train",
                      "--model",
                      model_.string(),
                      "--data",
@@ -54,15 +41,13 @@ class BadInput : public ::testing::Test {
                      "2",
                      "--quiet",
                      "--output-dir",
-                     output_.string()};
-    all.insert(all.end(), more.begin(), more.end());
-    return all;
+                     output_.string()} +
+           more;
   }
   Arguments generate(const Arguments& more = {}) const {
-    Arguments all = {"generate",     "--model", model_.string(), "--prompt", "Once",
-                     "--max-tokens", "2",       "--quiet"};
-    all.insert(all.end(), more.begin(), more.end());
-    return all;
+    return Arguments{"generate",     "--model", model_.string(), "--prompt", "Once",
+                     "--max-tokens", "2",       "--quiet"} +
+           more;
   }
   fs::path write(const std::string& name, const std::string& text) const {
     io::write_file_atomically(world_ / name, text);
@@ -118,9 +103,7 @@ TEST_F(BadInput, Data) {
   };
   // --data given twice adds files: here one stands alone.
   const auto only = [&](const fs::path& data, const std::string& words) {
-    Arguments arguments = train();
-    *std::next(std::find(arguments.begin(), arguments.end(), "--data")) = data.string();
-    expect_one_line(run_program(arguments), 1, words);
+    expect_one_line(run_program(with(train(), "--data", data.string())), 1, words);
     EXPECT_TRUE(!fs::exists(output_) || fs::is_empty(output_));
   };
   refused("/no/such.txt", 1, "--data /no/such.txt: found nothing there, expected a file");
@@ -234,7 +217,7 @@ TEST_F(BadInput, PlacesThatCannotBeWritten) {
                  "found something else, expected a directory");
   expect_refused({"--log-file", "/proc/none/log"}, 1, "/proc/none");
   expect_refused({"--output-dir", "/proc/none"}, 1, "/proc/none: found No such file or directory");
-  expect_refused({"--output-dir", file}, 1, file + ": found Not a directory");
+  expect_refused({"--output-dir", file}, 1, file + ": found File exists, expected a directory");
   expect_refused({"--output-dir", file + "/in"}, 1, file);
   expect_refused({"--resume", (world_ / "none").string()}, 1, "found nothing there, expected a directory");
   expect_refused({"--resume", model_.string()}, 1, "manifest.json");
@@ -258,6 +241,15 @@ TEST_F(BadInput, PromptsThatAreTooLong) {
   expect_one_line(run_program(generate({"--prompt-file", file.string()})), 1, "512");
   expect_one_line(run_program(generate({"--prompt-file", "/no/prompt"})), 1,
                   "/no/prompt: found No such file");
+}
+
+TEST_F(BadInput, MarksOfFinishedRuns) {
+  ASSERT_EQ(run_program(train()).status, 0);
+  for (const std::string text :
+       {R"({"steps": 2, "loss": 1, "eval_loss": "x"})", R"({"steps": {}})", "[]", "{"}) {
+    io::write_file_atomically(output_ / "training_run.json", text);
+    expect_one_line(run_program(train({"--resume"})), 1, "training_run.json: ");
+  }
 }
 
 TEST_F(BadInput, DamagedCheckpoints) {

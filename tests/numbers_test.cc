@@ -9,31 +9,20 @@
 #include "aleph/checkpoint/safetensors.h"
 #include "aleph/checkpoint/training_checkpoint.h"
 #include "aleph/io/file.h"
-#include "tests/support/program.h"
+#include "tests/support/arguments.h"
 #include "tests/support/tiny_run.h"
 
 namespace aleph::tests {
 namespace {
 
 namespace fs = std::filesystem;
-using Arguments = std::vector<std::string>;
 using ::testing::AllOf;
 using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
-using ::testing::StartsWith;
-
-Arguments operator+(Arguments all, const Arguments& more) {
-  all.insert(all.end(), more.begin(), more.end());
-  return all;
-}
-
-Arguments with(Arguments all, const std::string& flag, const std::string& value) {
-  *std::next(std::find(all.begin(), all.end(), flag)) = value;
-  return all;
-}
 
 class Numbers : public ::testing::Test {
  protected:
+  explicit Numbers(TinyWorld::Family family = TinyWorld::Family::kGpt2) : world_(family) {}
   Arguments arguments(const std::string& output) const {
     return world_.arguments(output) + Arguments{"--quiet"};
   }
@@ -48,9 +37,7 @@ class Numbers : public ::testing::Test {
   /// A run that stops with one line.
   std::string failure(const Arguments& run) const {
     const ProgramResult result = run_program(run);
-    EXPECT_EQ(result.status, 1) << result.err;
-    EXPECT_THAT(result.err, StartsWith("aleph: error: "));
-    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+    expect_one_line(result, 1, "");
     return result.err;
   }
   /// A model of the world in "model", and where its weights stand in the file.
@@ -69,18 +56,32 @@ class Numbers : public ::testing::Test {
   TinyWorld world_;
 };
 
-/// Writes `value` over the first element of a tensor, as a program without checksums would.
-void put_first(const fs::path& weights, const std::string& tensor, float value) {
+class LlamaNumbers : public Numbers {
+ protected:
+  LlamaNumbers() : Numbers(TinyWorld::Family::kLlama) {}
+};
+
+/// Writes over the first element of each row of a tensor, `even` and `odd` by the number of the row, as a
+/// program without checksums would.
+void put_in_rows(const fs::path& weights, const std::string& tensor, float even, float odd) {
   std::string bytes = read_bytes(weights);
   uint64_t header = 0;
   std::memcpy(&header, bytes.data(), sizeof(header));
   const Json json = parse_json(std::string_view(bytes).substr(8, header), "header");
   const auto begin = json.at(tensor).at("data_offsets").at(0).get<uint64_t>();
   ASSERT_EQ(json.at(tensor).at("dtype"), "F32");
-  std::memcpy(bytes.data() + 8 + header + begin, &value, sizeof(value));
+  const auto rows = json.at(tensor).at("shape").at(0).get<uint64_t>();
+  const auto row_bytes = 4 * json.at(tensor).at("shape").at(1).get<uint64_t>();
+  for (uint64_t row = 0; row < rows; ++row)
+    std::memcpy(bytes.data() + 8 + header + begin + row * row_bytes, row % 2 == 0 ? &even : &odd,
+                sizeof(even));
   const std::string_view key = checkpoint::kChecksumKey;
-  bytes.replace(bytes.find(key), key.size(), std::string(key.size(), 'x'));
+  if (const size_t at = bytes.find(key); at < header) bytes.replace(at, key.size(), key.size(), 'x');
   io::write_file_atomically(weights, bytes);
+}
+
+void put_in_rows(const fs::path& weights, const std::string& tensor, float value) {
+  put_in_rows(weights, tensor, value, value);
 }
 
 TEST_F(Numbers, AnAbsurdRateStopsWithStepParameterAndAdvice) {
@@ -105,7 +106,7 @@ TEST_F(Numbers, WeightsThatAreNotFiniteAreNoPlaceToStart) {
   const std::string good = read_bytes(model / "model.safetensors");
   for (const float bad : {NAN, INFINITY, -INFINITY}) {
     io::write_file_atomically(model / "model.safetensors", good);
-    put_first(model / "model.safetensors", "transformer.h.1.mlp.c_fc.weight", bad);
+    put_in_rows(model / "model.safetensors", "transformer.h.1.mlp.c_fc.weight", bad);
     for (const char* dtype : {"fp32", "bf16", "fp16"})
       EXPECT_THAT(failure(from_model("out", model) + Arguments{"--dtype", dtype}),
                   AllOf(HasSubstr("blocks.1.mlp.up.weight"),
@@ -113,9 +114,19 @@ TEST_F(Numbers, WeightsThatAreNotFiniteAreNoPlaceToStart) {
   }
 }
 
+/// Logits of plus and minus 2.4e38: every one is finite, every gradient is, and their difference is not.
+TEST_F(LlamaNumbers, ALossThatIsNotFiniteStopsWhereAllGradientsAre) {
+  const fs::path model = trained_model();
+  put_in_rows(model / "model.safetensors", "model.embed_tokens.weight", 1000);
+  put_in_rows(model / "model.safetensors", "lm_head.weight", 5e37f, -5e37f);
+  EXPECT_THAT(failure(from_model("out", model)),
+              AllOf(HasSubstr("step 1: loss: found inf, expected "), HasSubstr("a lower --lr")));
+  EXPECT_FALSE(fs::exists(world_ / "out" / "model.safetensors"));
+}
+
 TEST_F(Numbers, AModelThatOverflowsAtAnyScaleStopsAtTheFloor) {
   const fs::path model = trained_model();
-  put_first(model / "model.safetensors", "transformer.h.1.mlp.c_fc.weight", 1e30f);  // infinity in fp16
+  put_in_rows(model / "model.safetensors", "transformer.h.1.mlp.c_fc.weight", 1e30f);  // infinity in fp16
   const Arguments run =
       with(from_model("out", model), "--steps", "200") + Arguments{"--dtype", "fp16", "--save-steps", "1"};
   EXPECT_THAT(failure(run),

@@ -4,31 +4,19 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <map>
 #include <memory>
 
 #include "aleph/io/file.h"
-#include "tests/support/program.h"
+#include "tests/support/arguments.h"
 #include "tests/support/tiny_run.h"
 
 namespace aleph::tests {
 namespace {
 
 namespace fs = std::filesystem;
-using Arguments = std::vector<std::string>;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-
-Arguments operator+(Arguments a, const Arguments& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
-}
-
-Arguments with(Arguments arguments, const std::string& flag, const std::string& value) {
-  *std::next(std::find(arguments.begin(), arguments.end(), flag)) = value;
-  return arguments;
-}
 
 std::map<std::string, std::string> contents_of(const fs::path& directory) {
   std::map<std::string, std::string> contents;
@@ -121,10 +109,7 @@ TEST_F(Places, WithoutRightToWriteAreRefusedAtTheStart) {
 /// Two runs share a swap folder, another's files and what a killed run left: each does its own work.
 TEST_F(Places, OfSwapFilesMayBeShared) {
   const auto arguments = [&](const std::string& output) {
-    Arguments all = world_.arguments(output);
-    for (const char* flag : {"--offload-param", "--offload-optimizer", "--offload-activations"})
-      all = with(all, flag, "nvme");
-    return with(all, "--steps", "30");
+    return with(with_states_on("nvme", world_.arguments(output)), "--steps", "30");
   };
   for (const char* file : {"aleph-swap-1-rank0/optimizer.swap", "aleph-swap-1-rank0/lock", "mine.swap"}) {
     io::create_directories((world_ / "swap" / file).parent_path());

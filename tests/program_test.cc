@@ -1,43 +1,23 @@
 // The program as its users meet it: exit statuses, one-line errors, signals.
-#include "tests/support/program.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <unistd.h>
 
-#include <algorithm>
-
 #include "aleph/base/json.h"
 #include "aleph/base/random.h"
 #include "aleph/checkpoint/training_checkpoint.h"
 #include "aleph/io/file.h"
+#include "tests/support/arguments.h"
 #include "tests/support/tiny_run.h"
 
 namespace aleph::tests {
 namespace {
 
-using Arguments = std::vector<std::string>;
 using ::testing::HasSubstr;
 
-Arguments operator+(Arguments a, const Arguments& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
-}
-
-/// `arguments` with the value of `flag` replaced.
-Arguments with(Arguments arguments, const std::string& flag, const std::string& value) {
-  *std::next(std::find(arguments.begin(), arguments.end(), flag)) = value;
-  return arguments;
-}
-
 void expect_refused(const Arguments& arguments, int status, const std::string& words) {
-  SCOPED_TRACE(words);
-  const ProgramResult result = run_program(arguments);
-  EXPECT_EQ(result.status, status) << result.err;
-  EXPECT_THAT(result.err, HasSubstr(words));
-  EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
-  EXPECT_EQ(result.out, "");
+  expect_one_line(run_program(arguments), status, words);
 }
 
 TEST(ProgramTest, TrainsAsTheLibraryDoes) {

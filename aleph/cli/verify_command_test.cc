@@ -5,6 +5,7 @@
 #include "aleph/checkpoint/safetensors.h"
 #include "aleph/cli/testing.h"
 #include "aleph/io/file.h"
+#include "aleph/io/json_file.h"
 #include "aleph/io/temporary_directory.h"
 
 namespace aleph::cli {
@@ -32,7 +33,7 @@ TEST(VerifyCommand, QuietSaysWhatFailsAndTheVerdict) {
   EXPECT_EQ(ran({"verify", "--quiet", (kGoldens / "gpt2").string()}).out, "all checks passed\n");
   const io::TemporaryDirectory directory;
   fs::copy(kGoldens / "gpt2", directory / "m");
-  Json config = parse_json_file(directory / "m" / "config.v5.json");
+  Json config = io::parse_json_file(directory / "m" / "config.v5.json");
   config["layer_norm_epsilon"] = 0.5;
   io::write_file_atomically(directory / "m" / "config.v5.json", config.dump());
   const Ran result = ran({"verify", "--quiet", (directory / "m").string(), (kGoldens / "llama").string()});
@@ -47,7 +48,7 @@ TEST(VerifyCommand, TokensThatAreNoneAreNamed) {
   const io::TemporaryDirectory directory;
   fs::copy(kGoldens / "gpt2", directory / "m");
   const fs::path expected = directory / "m" / "expected.json";
-  Json json = parse_json_file(expected);
+  Json json = io::parse_json_file(expected);
   for (const Json& bad : {Json(-1), Json(1e30), Json(2.5), Json("x"), Json(uint64_t{1} << 63)}) {
     json["greedy"]["prompt"][0] = bad;
     io::write_file_atomically(expected, json.dump());

@@ -4,7 +4,7 @@
 
 #include <functional>
 
-#include "aleph/base/json.h"
+#include "aleph/io/json_file.h"
 #include "aleph/models/registry.h"
 
 namespace aleph::models {
@@ -12,7 +12,7 @@ namespace {
 
 TransformerSpec llama_spec() {
   const std::string path = ALEPH_TEST_DATA "/goldens/llama-rope-llama3-tied/config.json";
-  return read_spec(parse_json_file(path), path);
+  return read_spec(io::parse_json_file(path), path);
 }
 
 TEST(SpecJson, IsTheSameForTheSameNumbers) {

@@ -5,8 +5,12 @@
 #include <gtest/gtest.h>
 
 #include <cerrno>
+#include <chrono>
+#include <condition_variable>
+#include <cstdlib>
 #include <cstring>
-#include <set>
+#include <mutex>
+#include <thread>
 
 #include "aleph/base/testing.h"
 #include "aleph/checkpoint/training_checkpoint.h"
@@ -23,6 +27,32 @@ using ::testing::AnyOf;
 using ::testing::HasSubstr;
 
 constexpr int64_t kSteps = 3;
+
+/// Ends the test program when something takes longer than any disk or debugger explains: it hangs.
+class Deadline {
+ public:
+  explicit Deadline(std::string what)
+      : watch_([this, what = std::move(what)] {
+          std::unique_lock lock(mutex_);
+          if (changed_.wait_for(lock, std::chrono::minutes(5), [&] { return met_; })) return;
+          fmt::print(stderr, "{} hangs\n", what);
+          std::_Exit(EXIT_FAILURE);
+        }) {}
+  ~Deadline() {
+    {
+      std::lock_guard lock(mutex_);
+      met_ = true;
+    }
+    changed_.notify_all();
+    watch_.join();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool met_ = false;
+  std::thread watch_;  // last: uses the others
+};
 
 struct Case {
   AsyncQueue::BackendKind queue;
@@ -69,14 +99,14 @@ class IoFaults : public ::testing::TestWithParam<Case> {
     EXPECT_TRUE(result.weights == whole_.weights) << when;
     EXPECT_TRUE(result.state == whole_.state) << when;
   }
-  /// One line with path, cause, and the bytes where some were to be moved.
+  /// One line with path, cause, and how many bytes where some were to be moved.
   void expect_clear(const std::string& fault, const io::FaultInjection::Struck& struck) {
     EXPECT_EQ(fault.find('\n'), std::string::npos) << fault;
     const fs::path path = struck.path;  // for a lock or a folder that is not there yet its folder will do
     EXPECT_THAT(fault,
                 AnyOf(HasSubstr(path.filename().string()), HasSubstr(path.parent_path().string() + ":")));
     EXPECT_THAT(fault, HasSubstr(std::strerror(GetParam().error)));
-    EXPECT_THAT(fault, HasSubstr(struck.bytes > 0 ? "bytes" : ""));
+    EXPECT_THAT(fault, HasSubstr(struck.bytes > 0 ? fmt::format("{} bytes", struck.bytes) : ""));
   }
   void expect_intact_and_resumable() {
     const auto checkpoints = checkpoint::list_checkpoints(world_ / "struck");
@@ -87,6 +117,7 @@ class IoFaults : public ::testing::TestWithParam<Case> {
     expect_finished("resumed");
   }
   void strike(int64_t call) {
+    const Deadline deadline(fmt::format("the run whose call {} fails", call));
     io::FaultInjection faults(false);
     faults.fail_any(call, GetParam().error);
     const std::string fault = run_with(faults);

@@ -4,13 +4,12 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <map>
 
 #include "aleph/base/clock.h"
 #include "aleph/base/random.h"
 #include "aleph/checkpoint/training_checkpoint.h"
-#include "tests/support/program.h"
+#include "tests/support/arguments.h"
 #include "tests/support/tiny_run.h"
 
 namespace aleph::tests {
@@ -21,24 +20,17 @@ namespace fs = std::filesystem;
 constexpr int64_t kSteps = 40;
 
 /// Saves every step; odd runs have all states on NVMe.
-std::vector<std::string> arguments_of(const TinyWorld& world, const std::string& output, bool nvme) {
-  std::vector<std::string> arguments = world.arguments(output);
-  *std::next(std::find(arguments.begin(), arguments.end(), "--steps")) = std::to_string(kSteps);
-  for (const char* more : {"--save-steps", "1", "--save-total-limit", "3", "--resume"})
-    arguments.push_back(more);
-  if (nvme)
-    for (const char* flag : {"--offload-param", "--offload-optimizer", "--offload-activations"})
-      *std::next(std::find(arguments.begin(), arguments.end(), flag)) = "nvme";
-  return arguments;
+Arguments arguments_of(const TinyWorld& world, const std::string& output, bool nvme) {
+  return with(with_states_on(nvme ? "nvme" : "none", world.arguments(output)), "--steps",
+              std::to_string(kSteps)) +
+         Arguments{"--save-steps", "1", "--save-total-limit", "3", "--resume"};
 }
 
-int64_t newest_step(const fs::path& output) {
-  const auto all = checkpoint::find_checkpoints(output);
-  for (const auto& one : all) {
+void expect_whole_checkpoints(const fs::path& output) {
+  for (const auto& one : checkpoint::find_checkpoints(output)) {
     EXPECT_EQ(one.fault, "");
     checkpoint::CheckpointReader(one.path).verify();
   }
-  return all.empty() ? 0 : all.back().step;
 }
 
 /// What a kill has met.
@@ -81,7 +73,8 @@ class Kills : public ::testing::Test {
       const bool nvme = (number + static_cast<uint64_t>(kills)) % 3 == 1;
       if (!kill_once((number << 10) + static_cast<uint64_t>(kills), nvme)) continue;
       ++kills;
-      const int64_t step = fs::exists(output) ? newest_step(output) : 0;
+      expect_whole_checkpoints(output);
+      const int64_t step = newest_step(output);
       EXPECT_GE(step, reached) << "a kill lost a complete checkpoint";
       reached = step;
       if (fs::exists(output)) ++phases_[phase_of(output, step)];

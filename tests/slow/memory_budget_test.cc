@@ -8,15 +8,15 @@
 
 #include "aleph/base/random.h"
 #include "aleph/io/file.h"
+#include "tests/support/arguments.h"
 #include "tests/support/options.h"
-#include "tests/support/program.h"
 #include "tests/support/tiny_run.h"
 
 namespace aleph::tests {
 namespace {
 
 constexpr int64_t kMiB = int64_t{1} << 20;
-constexpr int64_t kRest = 100 * kMiB;  // program, stacks, tokenizer
+constexpr int64_t kRest = 100'000'000;  // program, stacks, tokenizer
 
 /// Anonymous memory of a process now; 0 where it is gone. Mapped file pages are the system's cache: they do
 /// not count.
@@ -44,38 +44,49 @@ Watched run_watched(const std::vector<std::string>& arguments) {
 }
 
 /// GPT-2 of 3.3 million parameters: 53 MiB of states in fp32.
-std::vector<std::string> arguments_of(const TinyWorld& world, const Placed& placed,
-                                      const std::string& budget) {
+Arguments arguments_of(const TinyWorld& world, const Numerics& numerics, const Placed& placed,
+                       const std::string& budget) {
   io::write_file_atomically(world / "middle.json",
                             R"({"model_type": "gpt2", "vocab_size": 280, "n_positions": 64, "n_embd": 256,
     "n_layer": 4, "n_head": 4, "bos_token_id": 272, "eos_token_id": 272})");
-  std::vector<std::string> all = world.arguments("run");
-  const auto set = [&](const char* flag, const std::string& value) {
-    *std::next(std::find(all.begin(), all.end(), flag)) = value;
-  };
-  set("--init", (world / "middle.json").string());
-  set("--seq-len", "64");
-  set("--batch-size", "4");
-  set("--steps", "3");
-  set("--offload-param", train::offload_name(placed.parameters));
-  set("--offload-optimizer", train::offload_name(placed.optimizer));
-  set("--offload-activations", train::offload_name(placed.activations));
-  for (const std::string& more :
-       {std::string("--device-memory"), budget, std::string("--host-memory"), budget,
-        std::string("--recompute"), std::string(placed.recompute ? "on" : "off"), std::string("--prefetch"),
-        std::to_string(placed.prefetch), std::string("--save-steps"), std::string("1"),
-        std::string("--eval-split"), std::string("0.1"), std::string("--overwrite")})
-    all.push_back(more);
-  return all;
+  Arguments all = world.arguments("run");
+  for (const auto& [flag, value] : std::initializer_list<std::pair<const char*, std::string>>{
+           {"--init", (world / "middle.json").string()},
+           {"--seq-len", "64"},
+           {"--batch-size", "4"},
+           {"--steps", "3"},
+           {"--dtype", dtype_name(numerics.dtype)},
+           {"--grad-accumulation", std::to_string(numerics.accumulation)},
+           {"--grad-clip", numerics.clip ? "1" : "0"},
+           {"--offload-param", train::offload_name(placed.parameters)},
+           {"--offload-optimizer", train::offload_name(placed.optimizer)},
+           {"--offload-activations", train::offload_name(placed.activations)},
+           {"--device-memory", budget},
+           {"--host-memory", budget},
+           {"--recompute", placed.recompute ? "on" : "off"},
+           {"--prefetch", std::to_string(placed.prefetch)},
+           {"--save-steps", "1"},
+           {"--eval-split", "0.1"}})
+    all = with(std::move(all), flag, value);
+  return all + Arguments{"--overwrite"};
 }
+
+/// With all pairs of type, accumulation and clipping.
+constexpr Numerics kNumerics[] = {
+    {.dtype = DType::kF32, .accumulation = 1, .clip = true},
+    {.dtype = DType::kBF16, .accumulation = 4, .clip = true},
+    {.dtype = DType::kBF16, .accumulation = 1, .clip = false},
+    {.dtype = DType::kF32, .accumulation = 4, .clip = false},
+};
 
 TEST(MemoryBudget, TheProcessStaysWithinBudgetsAndAFixedRest) {
   const TinyWorld world;
-  int ran = 0;
+  size_t ran = 0;
   for (const Placed& placed : covering_placements()) {
+    const Numerics& numerics = kNumerics[ran % std::size(kNumerics)];
     for (const int64_t mib : {24, 48, 96}) {
-      SCOPED_TRACE(placed.name() + fmt::format(" with {} MiB each", mib));
-      const Watched run = run_watched(arguments_of(world, placed, fmt::format("{}M", mib)));
+      SCOPED_TRACE(fmt::format("{} {} with {} MiB each", numerics.name(), placed.name(), mib));
+      const Watched run = run_watched(arguments_of(world, numerics, placed, fmt::format("{}M", mib)));
       EXPECT_LE(run.peak, 2 * mib * kMiB + kRest);
       if (run.result.status == 1) {
         EXPECT_NE(run.result.err.find("memory plan: found"), std::string::npos) << run.result.err;
@@ -86,7 +97,7 @@ TEST(MemoryBudget, TheProcessStaysWithinBudgetsAndAFixedRest) {
       break;  // larger budgets are no harder
     }
   }
-  EXPECT_GT(ran, 8);
+  EXPECT_GT(ran, 8u);
 }
 
 /// Lines of words, some of them long, that no tokenizer has seen before.
@@ -111,15 +122,13 @@ TEST(MemoryBudget, PreparingMuchTextTakesItsTokensAndNoMore) {
   const TinyWorld world;
   for (const char* name : {"much.txt", "much.jsonl"}) {
     write_text(world / name, 12 * kMiB, std::string(name) == "much.jsonl");
-    std::vector<std::string> arguments = arguments_of(world, Placed{}, "96M");
-    *std::next(std::find(arguments.begin(), arguments.end(), "--data")) = (world / name).string();
-    *std::next(std::find(arguments.begin(), arguments.end(), "--eval-split")) = "0.0001";
+    Arguments arguments = arguments_of(world, Numerics{}, Placed{}, "96M");
+    arguments = with(with(arguments, "--data", (world / name).string()), "--eval-split", "0.0001");
     const Watched fits = run_watched(arguments);
     EXPECT_EQ(fits.result.status, 0) << fits.result.err;
     EXPECT_LE(fits.peak, 2 * 96 * kMiB + kRest);
     // All tokens are over this budget: refused as soon as it is full.
-    *std::next(std::find(arguments.begin(), arguments.end(), "--host-memory")) = "16M";
-    const Watched refused = run_watched(arguments);
+    const Watched refused = run_watched(with(arguments, "--host-memory", "16M"));
     EXPECT_EQ(refused.result.status, 1);
     EXPECT_NE(refused.result.err.find(
                   "--host-memory: found 16.0 MiB, expected more: with the tokens it takes at least 16.0 MiB"),

@@ -36,8 +36,8 @@ struct Numerics {
 std::vector<Numerics> all_numerics();
 
 /// Trains once with everything on the device, then with each placement, and expects equal losses, gradient
-/// norms, weights, master weights and moments, to the last bit. Each run gets the budgets of its plan, and
-/// stays within them.
+/// norms, weights, master weights and moments, to the last bit. Each run gets the budgets of its plan: one
+/// byte over them would end it.
 void expect_equal_runs(const Numerics& numerics, const std::vector<Placed>& placements);
 
 }  // namespace aleph::tests
