@@ -18,9 +18,10 @@ constexpr size_t kBytesOfValue = 32;
 constexpr size_t kSmallAllocation = 1 << 16;
 
 std::string position(std::string_view text, size_t byte) {
-  const auto line =
-      1 + std::count(text.begin(), text.begin() + static_cast<ptrdiff_t>(std::min(byte, text.size())), '\n');
-  return fmt::format("line {}", line);
+  const std::string_view before = text.substr(0, byte);
+  const auto lines = std::count(before.begin(), before.end(), '\n');
+  const size_t start = before.rfind('\n') + 1;  // 0 in the first line
+  return fmt::format("line {}, column {}", lines + 1, std::max<size_t>(1, before.size() - start));
 }
 
 template <typename T>

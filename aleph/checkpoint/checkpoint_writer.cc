@@ -73,6 +73,7 @@ struct CheckpointWriter::State {
   std::vector<StatePiece> pieces;
   std::map<std::string, ChunkChecksums, std::less<>> checksums;
   std::unique_ptr<SafetensorsWriter> file;
+  bool committed = false;
 
   void barrier() const {
     if (options.world_size > 1) options.barrier();
@@ -95,7 +96,15 @@ CheckpointWriter::CheckpointWriter(const Options& options) : state_(std::make_un
   state_->barrier();
 }
 
-CheckpointWriter::~CheckpointWriter() = default;
+CheckpointWriter::~CheckpointWriter() {
+  // Other ranks may still write; then the next save removes what is left.
+  if (state_->committed || state_->options.world_size > 1) return;
+  state_->file.reset();
+  try {
+    io::remove_all(state_->temporary, state_->options.calls);
+  } catch (const Error&) {
+  }
+}
 
 void CheckpointWriter::begin(const std::vector<StatePiece>& pieces) {
   ALEPH_CHECK(state_->file == nullptr, "begin called twice");
@@ -156,6 +165,7 @@ void CheckpointWriter::commit(const Json& state) {
                               options.calls);
   state_->barrier();
   if (options.rank == 0) state_->publish(state, std::move(own));
+  state_->committed = true;
   state_->barrier();
 }
 

@@ -402,15 +402,23 @@ SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path, std::vec
     if (options.checksums) slot.sums = std::make_unique<ChunkChecksums>(slot.entry.bytes());
   }
   io::remove_all(state.temporary, options.calls);
-  state.file = io::File::open_read_write(state.temporary, io::Direct::kTry, options.calls);
-  state.file.preallocate(state.file_bytes);
-  state.file.write_at(0, header());
+  try {
+    state.file = io::File::open_read_write(state.temporary, io::Direct::kTry, options.calls);
+    state.file.preallocate(state.file_bytes);
+    state.file.write_at(0, header());
+  } catch (const Error&) {
+    remove_temporary();
+    throw;
+  }
 }
 
 SafetensorsWriter::SafetensorsWriter(SafetensorsWriter&&) noexcept = default;
 
 SafetensorsWriter::~SafetensorsWriter() {
-  if (state_ == nullptr || state_->published) return;
+  if (state_ != nullptr && !state_->published) remove_temporary();
+}
+
+void SafetensorsWriter::remove_temporary() noexcept {
   try {
     io::remove_all(state_->temporary, state_->options.calls);
   } catch (const Error&) {  // a leftover is in nobody's way: the next writer starts anew

@@ -151,6 +151,8 @@ class SafetensorsWriter {
   const std::filesystem::path& path() const;
 
  private:
+  void remove_temporary() noexcept;
+
   struct State;
   std::unique_ptr<State> state_;
 };

@@ -308,6 +308,14 @@ TEST_F(TrainingCheckpoint, CheckpointsAreListedByStepAndOldOnesRemoved) {
   EXPECT_THROW(remove_old_checkpoints(root_, 100, 0), InternalError);
 }
 
+TEST_F(TrainingCheckpoint, AWriterThatGivesUpLeavesNothing) {
+  {
+    CheckpointWriter writer({.root = root_, .step = 4});
+    writer.begin({{.name = "w", .elements = 5}});
+  }
+  EXPECT_TRUE(names_in(root_).empty());
+}
+
 TEST_F(TrainingCheckpoint, LeftoversOfKilledSavesAreRemoved) {
   fs::create_directories(root_ / "checkpoint-7.tmp/deep");
   fs::create_directories(root_ / "notes.tmp");

@@ -115,6 +115,8 @@ text::Tokenizer load_tokenizer(const TokenizerOptions& options) {
 int train_tokenizer(const TokenizerOptions& options, const Values& files) {
   if (files.empty()) throw UsageError("aleph tokenizer train", "no file", "text files to learn from");
   if (options.output.empty()) throw UsageError("aleph tokenizer train", "no --output", "--output DIR");
+  if (std::filesystem::exists(std::filesystem::path(options.output) / "config.json"))
+    throw Error("--output " + options.output, "a model, which has its own tokenizer", "another directory");
   const Stopwatch watch;
   text::BpeTrainer trainer(options.training);
   int64_t bytes = 0;

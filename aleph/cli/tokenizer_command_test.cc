@@ -106,6 +106,18 @@ TEST(TokenizerCommand, SpecialTokensAreAddedUnlessRefused) {
             std::string::npos);
 }
 
+TEST(TokenizerCommand, TheTokenizerOfAModelIsNotReplaced) {
+  const io::TemporaryDirectory directory;
+  io::write_file_atomically(directory / "config.json", "{}");
+  io::write_file_atomically(directory / "tokenizer.json", "of the model");
+  io::write_file_atomically(directory / "text", "the cat and the dog");
+  const Ran refused =
+      ran({"tokenizer", "train", (directory / "text").string(), "--output", directory.path().string()});
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_THAT(refused.err, HasSubstr("found a model, which has its own tokenizer"));
+  EXPECT_EQ(io::read_file(directory / "tokenizer.json", 100), "of the model");
+}
+
 TEST(TokenizerCommand, ATrainedTokenizerEncodesAndDecodes) {
   const io::TemporaryDirectory directory;
   const std::string first = (directory / "erstes 글.txt").string(), second = (directory / "b.txt").string();

@@ -41,7 +41,9 @@ KernelTotals KernelProfile::of(ComputePhase phase, KernelKind kind) const {
 
 KernelTotals KernelProfile::of(KernelKind kind) const {
   KernelTotals sum;
-  for (size_t phase = 0; phase < kComputePhases; ++phase) sum += of(static_cast<ComputePhase>(phase), kind);
+  for (size_t phase = 0; phase < kComputePhases; ++phase)
+    if (static_cast<ComputePhase>(phase) != ComputePhase::kOther)
+      sum += of(static_cast<ComputePhase>(phase), kind);
   return sum;
 }
 

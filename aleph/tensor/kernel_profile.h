@@ -58,7 +58,7 @@ class KernelProfile {
   void enter(ComputePhase phase);
   void add(KernelKind kind, const KernelTotals& call);
   KernelTotals of(ComputePhase phase, KernelKind kind) const;
-  /// Of all phases.
+  /// Of all phases but kOther, in which evaluations count, too.
   KernelTotals of(KernelKind kind) const;
 
  private:

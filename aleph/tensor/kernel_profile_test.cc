@@ -27,6 +27,16 @@ TEST(KernelProfileTest, CallsAreSummedByPhaseAndKind) {
   EXPECT_EQ(profile.of(ComputePhase::kBackward, KernelKind::kMatmul).calls, 0);
 }
 
+TEST(KernelProfileTest, KindsAreSummedOverThePhasesOfSteps) {
+  KernelProfile profile;
+  for (const ComputePhase phase : {ComputePhase::kForward, ComputePhase::kHead, ComputePhase::kOther}) {
+    profile.enter(phase);
+    profile.add(KernelKind::kNorm, {.calls = 1, .bytes = 8});
+  }
+  EXPECT_EQ(profile.of(KernelKind::kNorm).calls, 2);
+  EXPECT_EQ(profile.of(KernelKind::kNorm).bytes, 16);
+}
+
 TEST(KernelProfileTest, UpdatesCountAsUpdateWhateverRunsBeside) {
   KernelProfile profile;
   profile.enter(ComputePhase::kForward);

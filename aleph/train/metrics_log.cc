@@ -1,5 +1,6 @@
 #include "aleph/train/metrics_log.h"
 
+#include <fstream>
 #include <limits>
 #include <sstream>
 #include <string>
@@ -70,10 +71,22 @@ std::string lines_through(const std::filesystem::path& path, int64_t keep_throug
   return kept;
 }
 
+/// Whatever else stands in the file is somebody's data.
+void require_log(const std::filesystem::path& path) {
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error)) return;
+  std::ifstream in(path);
+  std::string line;
+  if (!std::getline(in, line) || step_of(line)) return;
+  throw Error("--log-file " + path.string(), "a file that is no log of a run",
+              "a new file, or a log to replace");
+}
+
 }  // namespace
 
 MetricsLog::MetricsLog(const std::filesystem::path& path, int64_t keep_through, io::SystemCalls* calls) {
   if (path.empty()) return;
+  require_log(path);
   if (path.has_parent_path()) io::create_directories(path.parent_path(), calls);
   const std::string kept = keep_through > 0 ? lines_through(path, keep_through, calls) : "";
   if (!kept.empty()) io::write_file_atomically(path, kept, calls);

@@ -42,7 +42,8 @@ struct EvalRecord {
 class MetricsLog {
  public:
   /// An empty path: nothing is written. Lines of the file about steps after `keep_through` are removed: a run
-  /// that resumes at a step writes them again. Throws Error where the file cannot be written.
+  /// that resumes at a step writes them again. Throws Error where the file cannot be written, or is something
+  /// else than a log.
   MetricsLog(const std::filesystem::path& path, int64_t keep_through, io::SystemCalls* calls = nullptr);
 
   void step(const StepRecord& record);

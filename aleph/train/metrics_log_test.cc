@@ -1,8 +1,10 @@
 #include "aleph/train/metrics_log.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "aleph/base/json.h"
+#include "aleph/base/testing.h"
 #include "aleph/io/temporary_directory.h"
 
 namespace aleph::train {
@@ -93,6 +95,19 @@ TEST(MetricsLogTest, AFreshRunStartsAFreshFile) {
   MetricsLog(directory / "log.jsonl", 0).step(record_of(7));
   MetricsLog(directory / "log.jsonl", 0).step(record_of(1));
   EXPECT_EQ(lines_of(directory / "log.jsonl").size(), 1u);
+}
+
+TEST(MetricsLogTest, WhatIsNoLogIsNotReplaced) {
+  const io::TemporaryDirectory directory;
+  for (const char* text : {"{\"text\": \"a document\"}\n", "{\n  \"model_type\": \"gpt2\"\n}\n", "a text"}) {
+    io::write_file_atomically(directory / "data.jsonl", text);
+    EXPECT_THAT(fault_of([&] { MetricsLog(directory / "data.jsonl", 0); }),
+                ::testing::HasSubstr("data.jsonl: found a file that is no log of a run"));
+    EXPECT_EQ(io::read_file(directory / "data.jsonl", 100), text);
+  }
+  io::write_file_atomically(directory / "empty.jsonl", "");
+  MetricsLog(directory / "empty.jsonl", 0).step(record_of(1));
+  EXPECT_EQ(lines_of(directory / "empty.jsonl").size(), 1u);
 }
 
 TEST(MetricsLogTest, NoPathNoFile) {

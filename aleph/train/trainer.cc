@@ -57,6 +57,9 @@ class Trainer {
   bool done() const { return state_.step >= data_.total_steps(); }
   void evaluate_now();
   void save_now();
+  template <typename Write>
+  void log(const Write& write);
+  void warn_of_little_room() const;
   Outcome stop();
   void finish();
   void report();
@@ -108,7 +111,7 @@ Outcome Trainer::run() {
   start();
   while (!done()) {
     const StepRecord record = step();
-    log_->step(record);
+    log([&](MetricsLog& file) { file.step(record); });
     reporter_.step(record);
     if (every(config_.data.eval_steps) && !done()) evaluate_now();
     if (interrupted()) return stop();
@@ -118,6 +121,18 @@ Outcome Trainer::run() {
   if (interrupted()) return stop();
   finish();
   return Outcome::kFinished;
+}
+
+/// A log that cannot be written is no reason to lose the run.
+template <typename Write>
+void Trainer::log(const Write& write) {
+  if (log_ == nullptr) return;
+  try {
+    write(*log_);
+  } catch (const Error& error) {
+    console_.warning(fmt::format("{}; the run goes on without its log", error.what()));
+    log_.reset();
+  }
 }
 
 Outcome Trainer::stop() {
@@ -145,7 +160,20 @@ void Trainer::start() {
   engine_ = std::make_unique<zero::Engine>(runtime_.engine_context(), *model_, *rule_, options);
   load_or_resume();
   log_ = std::make_unique<MetricsLog>(config_.log.file, state_.step, disk_.calls);
+  warn_of_little_room();
   run_watch_.restart();
+}
+
+/// A disk may be cleared while the run is under way: what it has to hold is said, and not refused.
+void Trainer::warn_of_little_room() const {
+  const int64_t free = io::free_bytes(output_.path()), elements = models::parameter_count(setup_.spec);
+  const int64_t model = elements * dtype_bytes(config_.dtype);
+  const auto states = static_cast<int64_t>(rule_->state_names().size());
+  const int64_t checkpoint = elements * static_cast<int64_t>(sizeof(float)) * (1 + states);
+  if (free >= model + (config_.save.save_steps > 0 ? checkpoint : 0)) return;
+  console_.warning(fmt::format("{} has {} free; the model will take {}, a checkpoint {}",
+                               output_.path().string(), format_bytes(free), format_bytes(model),
+                               format_bytes(checkpoint)));
 }
 
 /// The checkpoint the run goes on from, loaded; nothing where it starts from the beginning.
@@ -161,6 +189,9 @@ std::optional<std::filesystem::path> Trainer::resume() {
 void Trainer::load_or_resume() {
   const std::optional<std::filesystem::path> checkpoint = resume();
   if (checkpoint) {
+    if (state_.step > data_.total_steps())
+      throw Error(checkpoint->string(), fmt::format("step {}", state_.step),
+                  fmt::format("one of the {} steps of this run (--steps)", data_.total_steps()));
     console_.note("resumed from {} at step {}", checkpoint->string(), state_.step);
   } else {
     if (config_.save.resume) note_start_from_the_beginning();
@@ -290,7 +321,7 @@ void Trainer::evaluate_now() {
     throw Error(fmt::format("step {}: evaluation{}", state_.step, name.empty() ? "" : ", parameter " + name),
                 fmt::format("a loss of {}", last_eval_->loss), kFiniteAdvice);
   }
-  log_->evaluation(*last_eval_);
+  log([&](MetricsLog& file) { file.evaluation(*last_eval_); });
   reporter_.evaluation(*last_eval_);
   totals_.times.evaluation += last_eval_->seconds;
 }
