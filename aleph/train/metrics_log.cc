@@ -4,6 +4,7 @@
 #include <limits>
 #include <sstream>
 #include <string>
+#include <string_view>
 
 #include "aleph/base/json.h"
 
@@ -35,6 +36,8 @@ OrderedJson io_json(const IoStats& io) {
   }
   return {{"read_bytes", read}, {"written_bytes", written}, {"stall_seconds", stall}};
 }
+
+constexpr char kStart[] = R"({"step":)";  // of every line
 
 OrderedJson step_json(const StepRecord& record) {
   OrderedJson line = {
@@ -71,13 +74,15 @@ std::string lines_through(const std::filesystem::path& path, int64_t keep_throug
   return kept;
 }
 
-/// Whatever else stands in the file is somebody's data.
+/// Whatever else stands in the file is somebody's data. A power cut may leave a log short, or zeros in it.
 void require_log(const std::filesystem::path& path) {
   std::error_code error;
   if (!std::filesystem::is_regular_file(path, error)) return;
+  char start[sizeof(kStart) - 1] = {};
   std::ifstream in(path);
-  std::string line;
-  if (!std::getline(in, line) || step_of(line)) return;
+  in.read(start, sizeof(start));
+  const std::string_view found(start, static_cast<size_t>(in.gcount()));
+  if (std::string_view(kStart).starts_with(found) || found.front() == '\0') return;
   throw Error("--log-file " + path.string(), "a file that is no log of a run",
               "a new file, or a log to replace");
 }

@@ -105,9 +105,11 @@ TEST(MetricsLogTest, WhatIsNoLogIsNotReplaced) {
                 ::testing::HasSubstr("data.jsonl: found a file that is no log of a run"));
     EXPECT_EQ(io::read_file(directory / "data.jsonl", 100), text);
   }
-  io::write_file_atomically(directory / "empty.jsonl", "");
-  MetricsLog(directory / "empty.jsonl", 0).step(record_of(1));
-  EXPECT_EQ(lines_of(directory / "empty.jsonl").size(), 1u);
+  for (const std::string& rest : {std::string(), std::string("{\"st"), std::string(100, '\0')}) {
+    io::write_file_atomically(directory / "torn.jsonl", rest);
+    MetricsLog(directory / "torn.jsonl", 0).step(record_of(1));
+    EXPECT_EQ(lines_of(directory / "torn.jsonl").size(), 1u);
+  }
 }
 
 TEST(MetricsLogTest, NoPathNoFile) {

@@ -20,6 +20,8 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::HasSubstr;
 
+constexpr int64_t kSteps = 24;  // of a run that is stopped
+
 int64_t moments() { return number_from_environment("ALEPH_TEST_SIGNALS", 12); }
 
 /// Whether the process waits for signals by now: before, nothing of a run has begun.
@@ -60,13 +62,13 @@ class Signals : public ::testing::TestWithParam<bool> {
   }
   /// Start-up with much text, steps, evaluations, checkpoints, final evaluation, saving of the model.
   Arguments many_steps(const std::string& output) const {
-    return arguments_of(output, 24) + Arguments{"--save-steps", "7",     "--save-total-limit", "2",
-                                                "--eval-split", "0.004", "--eval-steps",       "5",
-                                                "--resume"};
+    return arguments_of(output, kSteps) + Arguments{"--save-steps", "7",     "--save-total-limit", "2",
+                                                    "--eval-split", "0.004", "--eval-steps",       "5",
+                                                    "--resume"};
   }
-  /// A second or so for each step, and no checkpoint unless a signal asks for one.
+  /// Some tenths of a second for each step, and no checkpoint unless a signal asks for one.
   Arguments long_steps(const std::string& output) const {
-    return with(arguments_of(output, 3), "--grad-accumulation", "1500") + Arguments{"--resume"};
+    return with(arguments_of(output, 3), "--grad-accumulation", "500") + Arguments{"--resume"};
   }
   /// How long an undisturbed run takes, in seconds. Leaves its results in "whole".
   static double run_whole(const Arguments& arguments) {
@@ -112,7 +114,7 @@ TEST_P(Signals, OneSavesAndStopsWithinAStep) {
       ++starts;
       EXPECT_EQ(step, before) << "the run had not made a step";
     } else {
-      EXPECT_GT(step, before);
+      EXPECT_GE(step, std::min(before + 1, kSteps)) << "after the last step there is an evaluation";
       EXPECT_LE(step, made + 2) << "the step under way, and one that ended before the log was read";
       EXPECT_EQ(step, steps_in(world_ / "cut.jsonl")) << "the last step that was made is saved";
     }
