@@ -19,8 +19,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int64_t kBufferChunks = 8;
-constexpr int64_t kLengthBytes = 8;  // of the header's length
-constexpr int64_t kMostHeaderBytes = 100'000'000;
 
 struct alignas(io::kDirectAlignment) Page {
   std::array<std::byte, io::kDirectAlignment> bytes;
@@ -104,41 +102,26 @@ void verify_piece(const Located& located, ChunkBuffer& buffer) {
                 buffer.first(std::min(kBufferChunks * kChunkBytes, bytes - chunk * kChunkBytes)));
 }
 
-/// The safetensors header of a file of states, its length first, as the manifest knows it by its checksum.
-std::string read_header(const io::File& file, const ManifestFile& entry) {
-  std::string header(kLengthBytes, '\0');
-  file.read_at(0, std::as_writable_bytes(std::span(header)));
-  uint64_t length = 0;
-  for (int64_t i = kLengthBytes; i-- > 0;)
-    length = length << 8 | static_cast<uint8_t>(header[static_cast<size_t>(i)]);
-  const int64_t most = std::min(kMostHeaderBytes, entry.bytes - kLengthBytes);
-  if (length > static_cast<uint64_t>(most))
-    throw Error(file.path(), fmt::format("a header of {} bytes", length),
-                fmt::format("one of at most {}", most));
-  header.resize(kLengthBytes + length);
-  file.read_at(0, std::as_writable_bytes(std::span(header)));
-  const uint32_t checksum = crc32c(std::as_bytes(std::span(header)));
+/// The header of a file of states, which the manifest knows by its checksum.
+SafetensorsHeader read_header(const io::File& file, const ManifestFile& entry) {
+  const std::string block = read_header_block(file);
+  const uint32_t checksum = crc32c(std::as_bytes(std::span(block)));
   if (checksum != entry.header_checksum)
     throw Error(file.path(), fmt::format("header checksum {:08x}", checksum),
                 fmt::format("{:08x}: the file is damaged", entry.header_checksum));
-  return header;
+  return parse_header_block(block, entry.bytes, file.path());
 }
 
-/// Where the bytes of a piece begin in the data, as the header says. Throws Error where header and manifest
-/// contradict each other.
-int64_t data_offset(const Json& header, const StatePiece& piece, int64_t data_bytes,
-                    const std::string& path) {
-  const Json& info = json_object(header, piece.name.c_str(), path);
-  const Json offsets = info.value("data_offsets", Json());
-  const bool pair = offsets.is_array() && offsets.size() == 2 && offsets[0].is_number_unsigned() &&
-                    offsets[1].is_number_unsigned();
-  const uint64_t begin = pair ? offsets[0].get<uint64_t>() : 1, end = pair ? offsets[1].get<uint64_t>() : 0;
-  if (info.value("dtype", Json()) != safetensors_dtype(piece.dtype) || begin > end ||
-      end > static_cast<uint64_t>(data_bytes) || end - begin != static_cast<uint64_t>(piece.bytes()))
-    throw Error(fmt::format("{}: tensor '{}'", path, printable(piece.name)), json_shown(info),
-                fmt::format("{} elements of {} within {} bytes", piece.elements,
-                            safetensors_dtype(piece.dtype), data_bytes));
-  return static_cast<int64_t>(begin);
+/// Where the bytes of a piece begin in the file. Throws Error where header and manifest contradict each
+/// other.
+int64_t offset_of(const StatePiece& piece, const std::map<std::string_view, const TensorInfo*>& tensors,
+                  const std::string& path) {
+  const auto found = tensors.find(piece.name);
+  if (found != tensors.end() && found->second->type == piece.dtype && found->second->bytes == piece.bytes())
+    return found->second->offset;
+  throw Error(fmt::format("{}: tensor '{}'", path, printable(piece.name)),
+              found == tensors.end() ? "none in the header" : found->second->to_string(),
+              fmt::format("{} elements of {}", piece.elements, safetensors_dtype(piece.dtype)));
 }
 
 /// The whole tensor that the pieces, sorted by begin, make up.
@@ -172,13 +155,17 @@ struct CheckpointReader::State {
 void CheckpointReader::State::open_file(const fs::path& path, ManifestFile& entry, io::File& file,
                                         io::SystemCalls* calls) {
   file = io::File::open_read(path, io::Direct::kTry, calls);
-  const std::string text = read_header(file, entry);
-  const auto data_begin = static_cast<int64_t>(text.size());
-  const Json header = parse_json(std::string_view(text).substr(kLengthBytes), path.string());
-  for (ManifestPiece& piece : entry.pieces) {
-    const int64_t offset = data_offset(header, piece.piece, entry.bytes - data_begin, path.string());
-    pieces[piece.piece.name].push_back({&file, data_begin + offset, piece.piece, std::move(piece.checksums)});
-  }
+  const SafetensorsHeader header = read_header(file, entry);
+  if (header.tensors.size() != entry.pieces.size())
+    throw Error(path.string(), fmt::format("{} tensors", header.tensors.size()),
+                fmt::format("{} as its manifest says", entry.pieces.size()));
+  std::map<std::string_view, const TensorInfo*> tensors;
+  for (const TensorInfo& tensor : header.tensors) tensors.emplace(tensor.name, &tensor);
+  for (ManifestPiece& piece : entry.pieces)
+    pieces[piece.piece.name].push_back({.file = &file,
+                                        .offset = offset_of(piece.piece, tensors, path.string()),
+                                        .piece = piece.piece,
+                                        .checksums = std::move(piece.checksums)});
   entry.pieces.clear();
 }
 

@@ -102,7 +102,7 @@ CheckpointWriter::~CheckpointWriter() {
   state_->file.reset();
   try {
     io::remove_all(state_->temporary, state_->options.calls);
-  } catch (const Error&) {
+  } catch (const Error&) {  // what stays is in nobody's way: the next save removes it
   }
 }
 

@@ -130,18 +130,34 @@ Metadata read_metadata(const Json& value, const std::string& path) {
   return metadata;
 }
 
-int64_t read_header_length(std::span<const std::byte> file, const std::string& path) {
-  const auto size = static_cast<int64_t>(file.size());
-  if (size < kLengthBytes) throw Error(path, fmt::format("{} bytes", size), "a safetensors file");
+int64_t header_length(std::string_view digits, int64_t file_bytes, const std::string& path) {
   uint64_t length = 0;
-  for (size_t i = 0; i < 8; ++i) length |= static_cast<uint64_t>(file[i]) << (8 * i);
+  for (size_t i = 0; i < digits.size(); ++i)
+    length |= static_cast<uint64_t>(static_cast<uint8_t>(digits[i])) << (8 * i);
   if (length > static_cast<uint64_t>(kMaxHeaderBytes))
     throw Error(path, fmt::format("a header of {} bytes", length),
                 fmt::format("a safetensors header of at most {} bytes", kMaxHeaderBytes));
-  if (length > static_cast<uint64_t>(size - kLengthBytes))
-    throw Error(path, fmt::format("{} bytes", size),
+  if (length > static_cast<uint64_t>(file_bytes - kLengthBytes))
+    throw Error(path, fmt::format("{} bytes", file_bytes),
                 fmt::format("at least {} bytes: the file is cut off", length + kLengthBytes));
   return static_cast<int64_t>(length);
+}
+
+/// Puts the tensors in the order of the data, whose bytes they must cover once.
+void check_layout(std::vector<TensorInfo>& tensors, int64_t data_bytes, const std::string& path) {
+  // Empty tensors share their offset with the next one and come first.
+  std::stable_sort(tensors.begin(), tensors.end(), [](const TensorInfo& a, const TensorInfo& b) {
+    return std::pair(a.offset, a.bytes) < std::pair(b.offset, b.bytes);
+  });
+  int64_t end = 0;
+  for (const TensorInfo& tensor : tensors) {
+    if (tensor.offset != end)
+      throw Error(tensor_object(path, tensor.name), fmt::format("data from byte {} on", tensor.offset),
+                  fmt::format("byte {}, where the tensor before it ends", end));
+    end += tensor.bytes;
+  }
+  if (end != data_bytes)
+    throw Error(path, fmt::format("{} bytes of data", data_bytes), fmt::format("{} bytes", end));
 }
 
 }  // namespace
@@ -155,6 +171,34 @@ const char* safetensors_dtype(DType dtype) {
   return "";
 }
 
+std::string read_header_block(const io::File& file) {
+  const int64_t file_bytes = file.size();
+  if (file_bytes < kLengthBytes)
+    throw Error(file.path(), fmt::format("{} bytes", file_bytes), "a safetensors file");
+  std::string block(kLengthBytes, '\0');
+  file.read_at(0, std::as_writable_bytes(std::span(block)));
+  block.resize(static_cast<size_t>(kLengthBytes + header_length(block, file_bytes, file.path())));
+  file.read_at(0, std::as_writable_bytes(std::span(block)));
+  return block;
+}
+
+SafetensorsHeader parse_header_block(std::string_view block, int64_t file_bytes, const std::string& path) {
+  SafetensorsHeader header{.data_begin = static_cast<int64_t>(block.size())};
+  const int64_t data_bytes = file_bytes - header.data_begin;
+  const std::string_view text = block.substr(kLengthBytes);
+  if (!text.starts_with('{')) throw Error(path, "a header that is no JSON object", "a safetensors file");
+  const Json json = parse_json(text, path);
+  for (const auto& [name, entry] : json.items()) {
+    if (name == kMetadataKey)
+      header.metadata = read_metadata(entry, path);
+    else
+      header.tensors.push_back(read_entry(name, entry, data_bytes, path));
+  }
+  check_layout(header.tensors, data_bytes, path);
+  for (TensorInfo& tensor : header.tensors) tensor.offset += header.data_begin;
+  return header;
+}
+
 /// What is done when a tensor is first asked for, by index.
 struct SafetensorsFile::Lazy {
   std::deque<std::once_flag> verified;
@@ -164,67 +208,33 @@ struct SafetensorsFile::Lazy {
 };
 
 SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
-    : file_(path), reads_(io::File::open_read(path)), lazy_(std::make_unique<Lazy>()) {}
+    : file_(path),
+      reads_(io::File::open_read(path)),
+      header_(parse_header_block(read_header_block(reads_), reads_.size(), this->path())),
+      lazy_(std::make_unique<Lazy>()) {
+  for (size_t i = 0; i < tensors().size(); ++i) index_.emplace(tensors()[i].name, i);
+}
 SafetensorsFile::SafetensorsFile(SafetensorsFile&&) noexcept = default;
 SafetensorsFile& SafetensorsFile::operator=(SafetensorsFile&&) noexcept = default;
 SafetensorsFile::~SafetensorsFile() = default;
 
 SafetensorsFile SafetensorsFile::open(const std::filesystem::path& path) {
   SafetensorsFile file(path);
-  file.read_header();
-  file.check_layout();
   file.read_checksums();
   return file;
 }
 
-void SafetensorsFile::read_header() {
-  const std::span<const std::byte> bytes = file_.bytes();
-  const int64_t length = read_header_length(bytes, path());
-  data_begin_ = kLengthBytes + length;
-  const auto data_bytes = static_cast<int64_t>(bytes.size()) - data_begin_;
-  const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + kLengthBytes,
-                              static_cast<size_t>(length));
-  if (!text.starts_with('{')) throw Error(path(), "a header that is no JSON object", "a safetensors file");
-  const Json header = parse_json(text, path());
-  for (const auto& [name, entry] : header.items()) {
-    if (name == kMetadataKey)
-      metadata_ = read_metadata(entry, path());
-    else
-      tensors_.push_back(read_entry(name, entry, data_bytes, path()));
-  }
-}
-
-void SafetensorsFile::check_layout() {
-  // Empty tensors share their offset with the next one and come first.
-  std::stable_sort(tensors_.begin(), tensors_.end(), [](const TensorInfo& a, const TensorInfo& b) {
-    return std::pair(a.offset, a.bytes) < std::pair(b.offset, b.bytes);
-  });
-  int64_t end = 0;
-  for (size_t i = 0; i < tensors_.size(); ++i) {
-    TensorInfo& tensor = tensors_[i];
-    if (tensor.offset != end)
-      throw Error(tensor_object(path(), tensor.name), fmt::format("data from byte {} on", tensor.offset),
-                  fmt::format("byte {}, where the tensor before it ends", end));
-    end += tensor.bytes;
-    tensor.offset += data_begin_;
-    index_.emplace(tensor.name, i);
-  }
-  const auto data_bytes = static_cast<int64_t>(file_.bytes().size()) - data_begin_;
-  if (end != data_bytes)
-    throw Error(path(), fmt::format("{} bytes of data", data_bytes), fmt::format("{} bytes", end));
-}
-
 void SafetensorsFile::read_checksums() {
-  const auto found = metadata_.find(kChecksumKey);
-  if (found == metadata_.end()) return;
-  checksums_ = from_hex(found->second, static_cast<int64_t>(tensors_.size()), path());
-  lazy_->verified.resize(tensors_.size());
+  const auto found = metadata().find(kChecksumKey);
+  if (found == metadata().end()) return;
+  checksums_ = from_hex(found->second, static_cast<int64_t>(tensors().size()), path());
+  lazy_->verified.resize(tensors().size());
 }
 
 void SafetensorsFile::verify(std::string_view name) const {
   if (!has_checksums()) return;
   const TensorInfo& tensor = info(name);
-  const auto index = static_cast<size_t>(&tensor - tensors_.data());
+  const auto index = static_cast<size_t>(&tensor - tensors().data());
   std::call_once(lazy_->verified[index], [&] { check(tensor, checksums_[index]); });
 }
 
@@ -247,7 +257,7 @@ void SafetensorsFile::check(const TensorInfo& tensor, uint32_t expected) const {
 
 const TensorInfo* SafetensorsFile::find(std::string_view name) const {
   const auto found = index_.find(name);
-  return found == index_.end() ? nullptr : &tensors_[found->second];
+  return found == index_.end() ? nullptr : &tensors()[found->second];
 }
 
 const TensorInfo& SafetensorsFile::info(std::string_view name) const {
@@ -284,7 +294,7 @@ ConstTensorView SafetensorsFile::tensor(std::string_view name) const {
       reinterpret_cast<uintptr_t>(data.data()) % static_cast<size_t>(dtype_bytes(*tensor.type));
   if (misalignment == 0) return ConstTensorView(data.data(), shape, *tensor.type);
   std::lock_guard lock(lazy_->mutex);
-  std::vector<int64_t>& copy = lazy_->words[static_cast<size_t>(&tensor - tensors_.data())];
+  std::vector<int64_t>& copy = lazy_->words[static_cast<size_t>(&tensor - tensors().data())];
   if (copy.empty() && !data.empty()) {
     copy.resize((data.size() + 7) / 8);
     std::memcpy(copy.data(), data.data(), data.size());

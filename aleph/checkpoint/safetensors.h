@@ -34,13 +34,23 @@ struct TensorInfo {
   std::string to_string() const;
 };
 
+/// What stands before the data of a file.
+struct SafetensorsHeader {
+  Metadata metadata;
+  std::vector<TensorInfo> tensors;  ///< in the order of the data
+  int64_t data_begin = 0;           ///< bytes before the data
+};
+/// Length and JSON, as they stand in the file. Throws Error naming the file that is cut off, or is none.
+std::string read_header_block(const io::File& file);
+/// Checks everything that `block` says of a file of `file_bytes`: JSON, dtypes, shapes, and that the tensors
+/// cover the data exactly once. Throws Error naming `path` and, where there is one, the tensor.
+SafetensorsHeader parse_header_block(std::string_view block, int64_t file_bytes, const std::string& path);
+
 /// The key of the metadata under which our own files keep the CRC-32C of their tensors: eight hexadecimal
 /// digits for each, in the order of the data. Other programs pass it over.
 inline constexpr const char* kChecksumKey = "aleph.crc32c";
 
-/// A safetensors file, mapped for reading. Everything in the header is checked when it is opened: lengths,
-/// JSON, dtypes, shapes, and that the tensors cover the data exactly once. Moves only. Safe to read from
-/// several threads.
+/// A safetensors file, mapped for reading, its header checked. Moves only. Safe to read from several threads.
 class SafetensorsFile {
  public:
   /// Throws Error naming the file and, where there is one, the tensor.
@@ -50,8 +60,8 @@ class SafetensorsFile {
   ~SafetensorsFile();
 
   /// In the order of the data.
-  const std::vector<TensorInfo>& tensors() const { return tensors_; }
-  const Metadata& metadata() const { return metadata_; }
+  const std::vector<TensorInfo>& tensors() const { return header_.tensors; }
+  const Metadata& metadata() const { return header_.metadata; }
   bool contains(std::string_view name) const { return find(name) != nullptr; }
   /// nullptr where there is none.
   const TensorInfo* find(std::string_view name) const;
@@ -78,24 +88,20 @@ class SafetensorsFile {
 
   const std::string& path() const { return file_.path(); }
   /// Bytes before the data.
-  int64_t data_begin() const { return data_begin_; }
+  int64_t data_begin() const { return header_.data_begin; }
   std::span<const std::byte> bytes() const { return file_.bytes(); }
 
  private:
   struct Lazy;
   explicit SafetensorsFile(const std::filesystem::path& path);
-  void read_header();
-  void check_layout();
   void read_checksums();
   void check(const TensorInfo& tensor, uint32_t expected) const;
 
   io::MappedFile file_;
   io::File reads_;  // the same file
-  int64_t data_begin_ = 0;
-  Metadata metadata_;
-  std::vector<TensorInfo> tensors_;
-  std::unordered_map<std::string_view, size_t> index_;  // keys look into tensors_
-  std::vector<uint32_t> checksums_;                     // as tensors_, or empty
+  SafetensorsHeader header_;
+  std::unordered_map<std::string_view, size_t> index_;  // keys look into header_.tensors
+  std::vector<uint32_t> checksums_;                     // as the tensors, or empty
   std::unique_ptr<Lazy> lazy_;
 };
 
