@@ -10,6 +10,7 @@
 #include "aleph/kernels/attention/attention_tiles.h"
 
 #pragma GCC target("avx2,fma,f16c,bmi,bmi2")
+#include "aleph/kernels/attention/attention_exp2-inl.h"
 #include "aleph/kernels/attention/attention_tiles-inl.h"
 
 namespace aleph::kernels::attention {
@@ -50,20 +51,15 @@ struct Avx2Vector {
     const __m256i all = _mm256_set1_epi32(static_cast<int>(bits & 0xffu));
     return _mm256_and_ps(x, _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(all, lane), lane)));
   }
-  /// 2^x, 0 below -126.5, infinite from 127.5 on; polynomial on [-1/2, 1/2] with relative error 2e-7.
+  /// 2^x, 0 below -126.5, infinite from 127.5 on; relative error 2e-7.
   static Reg exp2(Reg x) {
     const Reg bounded =
         _mm256_min_ps(_mm256_set1_ps(128.0f), _mm256_max_ps(_mm256_set1_ps(-127.0f), x));  // NaN stays
     const Reg whole = _mm256_round_ps(bounded, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     const Reg part = _mm256_sub_ps(bounded, whole);
-    Reg y = _mm256_set1_ps(0x1.5bba14p-10f);
-    y = _mm256_fmadd_ps(y, part, _mm256_set1_ps(0x1.3cea88p-7f));
-    y = _mm256_fmadd_ps(y, part, _mm256_set1_ps(0x1.c6b752p-5f));
-    y = _mm256_fmadd_ps(y, part, _mm256_set1_ps(0x1.ebf9bcp-3f));
-    y = _mm256_fmadd_ps(y, part, _mm256_set1_ps(0x1.62e42ap-1f));
-    y = _mm256_fmadd_ps(y, part, _mm256_set1_ps(1.0f));
     const __m256i power = _mm256_add_epi32(_mm256_cvtps_epi32(whole), _mm256_set1_epi32(127));
-    return _mm256_mul_ps(y, _mm256_castsi256_ps(_mm256_slli_epi32(power, 23)));
+    return _mm256_mul_ps(exp2_of_fraction<Avx2Vector>(part),
+                         _mm256_castsi256_ps(_mm256_slli_epi32(power, 23)));
   }
 };
 

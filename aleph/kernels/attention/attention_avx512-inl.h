@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "aleph/kernels/attention/attention_exp2-inl.h"
 #include "aleph/tensor/dtype.h"
 
 namespace aleph::kernels::attention {
@@ -41,18 +42,12 @@ struct Avx512Vector {
   static Reg keep(Reg x, uint64_t bits) {
     return _mm512_maskz_mov_ps(static_cast<__mmask16>(bits & 0xffffu), x);
   }
-  /// 2^x, 0 below -150; polynomial on [-1/2, 1/2] with relative error 2e-7.
+  /// 2^x, 0 below -150; relative error 2e-7.
   static Reg exp2(Reg x) {
     const Reg bounded = _mm512_max_ps(_mm512_set1_ps(-200.0f), x);  // NaN stays
     const Reg whole = _mm512_roundscale_ps(bounded, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     const Reg part = _mm512_sub_ps(bounded, whole);
-    Reg y = _mm512_set1_ps(0x1.5bba14p-10f);
-    y = _mm512_fmadd_ps(y, part, _mm512_set1_ps(0x1.3cea88p-7f));
-    y = _mm512_fmadd_ps(y, part, _mm512_set1_ps(0x1.c6b752p-5f));
-    y = _mm512_fmadd_ps(y, part, _mm512_set1_ps(0x1.ebf9bcp-3f));
-    y = _mm512_fmadd_ps(y, part, _mm512_set1_ps(0x1.62e42ap-1f));
-    y = _mm512_fmadd_ps(y, part, _mm512_set1_ps(1.0f));
-    return _mm512_scalef_ps(y, whole);
+    return _mm512_scalef_ps(exp2_of_fraction<Avx512Vector>(part), whole);
   }
 };
 

@@ -5,6 +5,7 @@
 #include <limits>
 #include <numbers>
 
+#include "aleph/kernels/attention/attention_exp2-inl.h"
 #include "aleph/kernels/attention/attention_tiles-inl.h"
 
 namespace aleph::kernels::attention {
@@ -40,21 +41,15 @@ struct PortableVector {
     const Bits kept = (Bits{all, all, all, all} & Bits{1, 2, 4, 8}) != 0;
     return reinterpret_cast<Reg>(reinterpret_cast<Bits>(x) & kept);
   }
-  /// 2^x, 0 below -126.5, infinite from 127.5 on; polynomial on [-1/2, 1/2] with relative error 2e-7.
+  /// 2^x, 0 below -126.5, infinite from 127.5 on; relative error 2e-7.
   static Reg exp2(Reg x) {
     constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
     const Reg floor = x < -127.0f ? set1(-127.0f) : x;
     const Reg bounded = floor > 128.0f ? set1(128.0f) : floor;
     const Reg shifted = bounded + kRound;
     const Reg part = bounded - (shifted - kRound);
-    Reg y = set1(0x1.5bba14p-10f);
-    y = y * part + 0x1.3cea88p-7f;
-    y = y * part + 0x1.c6b752p-5f;
-    y = y * part + 0x1.ebf9bcp-3f;
-    y = y * part + 0x1.62e42ap-1f;
-    y = y * part + 1.0f;
     const Bits power = (reinterpret_cast<Bits>(shifted) + 127) << 23;
-    return y * reinterpret_cast<Reg>(power);
+    return exp2_of_fraction<PortableVector>(part) * reinterpret_cast<Reg>(power);
   }
 };
 
