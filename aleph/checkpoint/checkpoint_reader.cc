@@ -159,11 +159,11 @@ void CheckpointReader::State::open_file(const fs::path& path, ManifestFile& entr
   if (header.tensors.size() != entry.pieces.size())
     throw Error(path.string(), fmt::format("{} tensors", header.tensors.size()),
                 fmt::format("{} as its manifest says", entry.pieces.size()));
-  std::map<std::string_view, const TensorInfo*> tensors;
-  for (const TensorInfo& tensor : header.tensors) tensors.emplace(tensor.name, &tensor);
+  std::map<std::string_view, const TensorInfo*> infos;
+  for (const TensorInfo& tensor : header.tensors) infos.emplace(tensor.name, &tensor);
   for (ManifestPiece& piece : entry.pieces)
     pieces[piece.piece.name].push_back({.file = &file,
-                                        .offset = offset_of(piece.piece, tensors, path.string()),
+                                        .offset = offset_of(piece.piece, infos, path.string()),
                                         .piece = piece.piece,
                                         .checksums = std::move(piece.checksums)});
   entry.pieces.clear();
