@@ -8,63 +8,15 @@
 #include <numbers>
 
 #include "aleph/kernels/attention/attention_tiles.h"
+#include "aleph/kernels/simd/prefetch.h"
+#include "aleph/kernels/simd/vector.h"
 
 #pragma GCC target("avx2,fma,f16c,bmi,bmi2")
-#include "aleph/kernels/attention/attention_exp2-inl.h"
 #include "aleph/kernels/attention/attention_tiles-inl.h"
+#include "aleph/kernels/simd/vector_avx2-inl.h"
 
 namespace aleph::kernels::attention {
-namespace {
 
-struct Avx2Vector {
-  using Reg = __m256;
-  static constexpr int kWidth = 8, kRows = 6, kColumns = 2;
-
-  static Reg load(const float* x) { return _mm256_loadu_ps(x); }
-  static Reg load(const BF16* x) {
-    const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(x));
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
-  }
-  static Reg load(const F16* x) {
-    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x)));
-  }
-  static void store(float* y, Reg x) { _mm256_storeu_ps(y, x); }
-  static Reg set1(float x) { return _mm256_set1_ps(x); }
-  static Reg add(Reg a, Reg b) { return _mm256_add_ps(a, b); }
-  static Reg sub(Reg a, Reg b) { return _mm256_sub_ps(a, b); }
-  static Reg mul(Reg a, Reg b) { return _mm256_mul_ps(a, b); }
-  static Reg fma(Reg a, Reg b, Reg c) { return _mm256_fmadd_ps(a, b, c); }
-  static Reg max(Reg a, Reg b) { return _mm256_max_ps(a, b); }
-  static float sum(Reg x) {
-    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
-    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
-  }
-  static void sum4(const Reg (&x)[4], float* y) {
-    const Reg ab = _mm256_add_ps(_mm256_unpacklo_ps(x[0], x[1]), _mm256_unpackhi_ps(x[0], x[1]));
-    const Reg cd = _mm256_add_ps(_mm256_unpacklo_ps(x[2], x[3]), _mm256_unpackhi_ps(x[2], x[3]));
-    const Reg all = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
-    _mm_storeu_ps(y, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
-  }
-  static Reg keep(Reg x, uint64_t bits) {
-    const __m256i lane = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
-    const __m256i all = _mm256_set1_epi32(static_cast<int>(bits & 0xffu));
-    return _mm256_and_ps(x, _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(all, lane), lane)));
-  }
-  /// 2^x, 0 below -126.5, infinite from 127.5 on; relative error 2e-7.
-  static Reg exp2(Reg x) {
-    const Reg bounded =
-        _mm256_min_ps(_mm256_set1_ps(128.0f), _mm256_max_ps(_mm256_set1_ps(-127.0f), x));  // NaN stays
-    const Reg whole = _mm256_round_ps(bounded, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    const Reg part = _mm256_sub_ps(bounded, whole);
-    const __m256i power = _mm256_add_epi32(_mm256_cvtps_epi32(whole), _mm256_set1_epi32(127));
-    return _mm256_mul_ps(exp2_of_fraction<Avx2Vector>(part),
-                         _mm256_castsi256_ps(_mm256_slli_epi32(power, 23)));
-  }
-};
-
-}  // namespace
-
-const Kernels& avx2_kernels() { return kKernels<Avx2Vector>; }
+const Kernels& avx2_kernels() { return kKernels<simd::Avx2Vector>; }
 
 }  // namespace aleph::kernels::attention

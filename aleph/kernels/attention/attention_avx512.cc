@@ -12,13 +12,15 @@
 #include <numbers>
 
 #include "aleph/kernels/attention/attention_tiles.h"
+#include "aleph/kernels/simd/prefetch.h"
+#include "aleph/kernels/simd/vector.h"
 
 #pragma GCC target("avx2,fma,f16c,bmi,bmi2,avx512f,avx512bw,avx512vl,avx512dq")
-#include "aleph/kernels/attention/attention_avx512-inl.h"
 #include "aleph/kernels/attention/attention_tiles-inl.h"
+#include "aleph/kernels/simd/vector_avx512-inl.h"
 
 namespace aleph::kernels::attention {
 
-const Kernels& avx512_kernels() { return kKernels<Avx512Vector>; }
+const Kernels& avx512_kernels() { return kKernels<simd::Avx512Vector>; }
 
 }  // namespace aleph::kernels::attention

@@ -12,13 +12,17 @@
 #include <numbers>
 
 #include "aleph/kernels/attention/attention_tiles.h"
+#include "aleph/kernels/simd/prefetch.h"
+#include "aleph/kernels/simd/vector.h"
 
 #pragma GCC target("avx2,fma,f16c,bmi,bmi2,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")
-#include "aleph/kernels/attention/attention_avx512-inl.h"
 #include "aleph/kernels/attention/attention_tiles-inl.h"
+#include "aleph/kernels/simd/vector_avx512-inl.h"
 
 namespace aleph::kernels::attention {
 namespace {
+
+using simd::Avx512Vector;
 
 struct Avx512Bf16Vector : Avx512Vector {
   using PairReg = __m512bh;

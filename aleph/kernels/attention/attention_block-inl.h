@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "aleph/kernels/attention/attention_tiles.h"
+#include "aleph/kernels/simd/prefetch.h"
 #include "aleph/kernels/simd/transpose_block.h"
 
 namespace aleph::kernels::attention {
@@ -32,13 +33,7 @@ class Scratch {
 /// Rows of one head lie far apart: they are asked for this many rows before they are read.
 constexpr int64_t kAhead = 12;
 
-template <int kWrite = 0, typename T>
-[[gnu::always_inline]] inline void prefetch(const T* row, int64_t n) {
-  const char* bytes = reinterpret_cast<const char*>(row);
-  for (int64_t at = 0; at < n * static_cast<int64_t>(sizeof(T)); at += 64) {
-    __builtin_prefetch(bytes + at, kWrite);
-  }
-}
+using simd::prefetch;
 
 template <typename V, typename T>
 inline void widen(const T* x, int64_t n, float* y) {

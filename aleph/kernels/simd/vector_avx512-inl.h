@@ -1,18 +1,20 @@
-// Sixteen lanes of AVX-512, for the files that compile for it.
+// Sixteen lanes of AVX-512, for the files that compile for it (vector.h says what a vector is).
 #pragma once
 
 #include <immintrin.h>
 
 #include <cstdint>
 
-#include "aleph/kernels/attention/attention_exp2-inl.h"
+#include "aleph/kernels/simd/exp2-inl.h"
+#include "aleph/kernels/simd/vector.h"
 #include "aleph/tensor/dtype.h"
 
-namespace aleph::kernels::attention {
+namespace aleph::kernels::simd {
 namespace {
 
 struct Avx512Vector {
   using Reg = __m512;
+  using Scalar = FusedScalar;
   static constexpr int kWidth = 16, kRows = 6, kColumns = 4;
 
   static Reg load(const float* x) { return _mm512_loadu_ps(x); }
@@ -52,4 +54,4 @@ struct Avx512Vector {
 };
 
 }  // namespace
-}  // namespace aleph::kernels::attention
+}  // namespace aleph::kernels::simd

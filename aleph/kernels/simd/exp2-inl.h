@@ -1,7 +1,7 @@
 // 2^x for the part of x that is no whole number; for each file that compiles for an instruction set.
 #pragma once
 
-namespace aleph::kernels::attention {
+namespace aleph::kernels::simd {
 namespace {
 
 /// 2^x on [-1/2, 1/2] with relative error 2e-7: a minimax polynomial of degree 5.
@@ -16,4 +16,4 @@ inline typename V::Reg exp2_of_fraction(typename V::Reg x) {
 }
 
 }  // namespace
-}  // namespace aleph::kernels::attention
+}  // namespace aleph::kernels::simd

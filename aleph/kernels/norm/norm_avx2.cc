@@ -1,0 +1,22 @@
+// Norms with AVX2 and FMA.
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <type_traits>
+
+#include "aleph/kernels/norm/norm_rows.h"
+#include "aleph/kernels/simd/prefetch.h"
+#include "aleph/kernels/simd/store_row.h"
+#include "aleph/kernels/simd/vector.h"
+
+#pragma GCC target("avx2,fma,f16c,bmi,bmi2")
+#include "aleph/kernels/norm/norm_rows-inl.h"
+#include "aleph/kernels/simd/vector_avx2-inl.h"
+
+namespace aleph::kernels::norm {
+
+const Kernels& avx2_kernels() { return kKernels<simd::Avx2Vector>; }
+
+}  // namespace aleph::kernels::norm

@@ -1,0 +1,9 @@
+// Norms in the compiler's own vectors.
+#include "aleph/kernels/norm/norm_rows-inl.h"
+#include "aleph/kernels/simd/vector_portable-inl.h"
+
+namespace aleph::kernels::norm {
+
+const Kernels& portable_kernels() { return kKernels<simd::PortableVector>; }
+
+}  // namespace aleph::kernels::norm
