@@ -4,10 +4,11 @@
 #include "aleph/kernels/activation/activation.h"
 #include "aleph/kernels/checks.h"
 #include "aleph/kernels/simd/math.h"
+#include "aleph/kernels/simd/prefetch.h"
 #include "aleph/kernels/simd/store_row.h"
 
-// Rows are cut into blocks that fit the first cache: storage to fp32, the function, fp32 to storage. So the
-// function is compiled once per CPU level and not once per dtype and use.
+// Rows are cut into blocks that fit the first cache: storage to fp32 where it is narrower, the function, fp32
+// to storage. So the function is compiled once per CPU level and not once per dtype and use.
 namespace aleph::kernels {
 namespace {
 
@@ -114,41 +115,57 @@ void values(CpuLevel level, Activation activation, const float* x, float* y, int
   });
 }
 
-/// y = f'(x) of a block.
-void slopes(CpuLevel level, Activation activation, const float* x, float* y, int64_t n) {
+/// y = dy f'(x) of a block; y may be dy.
+void slopes(CpuLevel level, Activation activation, const float* x, const float* dy, float* y, int64_t n) {
   with_constant(activation, [=](auto constant) {
     simd::run_at(
         level, [=](auto isa) __attribute__((always_inline)) {
 #pragma omp simd
-          for (int64_t i = 0; i < n; ++i) y[i] = slope<decltype(constant)::value, decltype(isa)>(x[i]);
+          for (int64_t i = 0; i < n; ++i)
+            y[i] = dy[i] * slope<decltype(constant)::value, decltype(isa)>(x[i]);
         });
   });
 }
 
-template <typename T>
-void load_block(CpuLevel level, const T* x, float* y, int64_t n) {
+/// dgate = dy up f'(gate) and dup = dy f(gate) of a block: both in one loop, as they share an exponential.
+void gated_slopes(CpuLevel level, Activation activation, const float* gate, const float* up, const float* dy,
+                  float* dgate, float* dup, int64_t n) {
+  with_constant(activation, [=](auto constant) {
+    simd::run_at(
+        level, [=](auto isa) __attribute__((always_inline)) {
+          constexpr Activation kActivation = decltype(constant)::value;
+#pragma omp simd
+          for (int64_t i = 0; i < n; ++i) {
+            dgate[i] = dy[i] * up[i] * slope<kActivation, decltype(isa)>(gate[i]);
+            dup[i] = dy[i] * value<kActivation, decltype(isa)>(gate[i]);
+          }
+        });
+  });
+}
+
+/// y = a y of a block.
+void multiply(CpuLevel level, const float* a, float* y, int64_t n) {
   simd::run_at(
       level, [=](auto) __attribute__((always_inline)) {
 #pragma omp simd
-        for (int64_t i = 0; i < n; ++i) y[i] = simd::load(x + i);
+        for (int64_t i = 0; i < n; ++i) y[i] *= a[i];
       });
 }
 
-/// b = a b, a in storage.
+/// A block x[0, n) as fp32: x itself, or widened in `space`; the block behind it is asked for.
 template <typename T>
-void multiply(CpuLevel level, const T* a, float* b, int64_t n) {
-  simd::run_at(
-      level, [=](auto) __attribute__((always_inline)) {
+const float* as_fp32(CpuLevel level, const T* x, float* space, int64_t n) {
+  if constexpr (std::is_same_v<T, float>) {
+    return x;
+  } else {
+    simd::prefetch(x + kBlock, kBlock);
+    simd::run_at(
+        level, [=](auto) __attribute__((always_inline)) {
 #pragma omp simd
-        for (int64_t i = 0; i < n; ++i) b[i] *= simd::load(a + i);
-      });
-}
-
-/// y = a b, both a and y in storage; b is overwritten.
-template <typename T>
-void store_product(CpuLevel level, const T* a, float* b, T* y, int64_t n) {
-  multiply(level, a, b, n);
-  simd::store_row(level, b, 1.0f, y, n);
+          for (int64_t i = 0; i < n; ++i) space[i] = simd::load(x + i);
+        });
+    return space;
+  }
 }
 
 /// Calls `body(begin, count)` on blocks of [0, n), in parallel.
@@ -192,10 +209,10 @@ void activation_forward(DeviceContext& device, const ActivationForwardArgs& args
     const T* x = args.x.data<T>();
     T* y = args.y.data<T>();
     for_blocks(args.x.elements(), [=, &args](int64_t begin, int64_t count) {
-      float in[kBlock], out[kBlock];
-      load_block(level, x + begin, in, count);
-      values(level, args.activation, in, out, count);
-      simd::store_row(level, out, 1.0f, y + begin, count);
+      float space[kBlock];
+      const float* in = as_fp32(level, x + begin, space, count);
+      simd::by_blocks(level, y + begin, count,
+                      [&](int64_t, int64_t, float* out) { values(level, args.activation, in, out, count); });
     });
   });
 }
@@ -212,10 +229,12 @@ void activation_backward(DeviceContext& device, const ActivationBackwardArgs& ar
     const T *x = args.x.data<T>(), *dy = args.dy.data<T>();
     T* dx = args.dx.data<T>();
     for_blocks(args.x.elements(), [=, &args](int64_t begin, int64_t count) {
-      float in[kBlock], out[kBlock];
-      load_block(level, x + begin, in, count);
-      slopes(level, args.activation, in, out, count);
-      store_product(level, dy + begin, out, dx + begin, count);
+      float space[2][kBlock];
+      const float* in = as_fp32(level, x + begin, space[0], count);
+      const float* upstream = as_fp32(level, dy + begin, space[1], count);
+      simd::by_blocks(level, dx + begin, count, [&](int64_t, int64_t, float* out) {
+        slopes(level, args.activation, in, upstream, out, count);
+      });
     });
   });
 }
@@ -231,11 +250,13 @@ void gated_forward(DeviceContext& device, const GatedForwardArgs& args) {
     T* y = args.y.data<T>();
     const int64_t n = columns_of("y", args.y);
     for_row_blocks(rows_of("y", args.y), n, [=, &args](int64_t row, int64_t begin, int64_t count) {
-      const T* gate = x + row * 2 * n + begin;
-      float in[kBlock], out[kBlock];
-      load_block(level, gate, in, count);
-      values(level, args.activation, in, out, count);
-      store_product(level, gate + n, out, y + row * n + begin, count);
+      float space[2][kBlock];
+      const float* gate = as_fp32(level, x + row * 2 * n + begin, space[0], count);
+      const float* up = as_fp32(level, x + (row * 2 + 1) * n + begin, space[1], count);
+      simd::by_blocks(level, y + row * n + begin, count, [&](int64_t, int64_t, float* out) {
+        values(level, args.activation, gate, out, count);
+        multiply(level, up, out, count);
+      });
     });
   });
 }
@@ -252,16 +273,16 @@ void gated_backward(DeviceContext& device, const GatedBackwardArgs& args) {
     T* dx = args.dx.data<T>();
     const int64_t n = columns_of("dy", args.dy);
     for_row_blocks(rows_of("dy", args.dy), n, [=, &args](int64_t row, int64_t begin, int64_t count) {
-      const int64_t gate = row * 2 * n + begin;
-      const T* upstream = dy + row * n + begin;
-      float in[kBlock], out[kBlock], up[kBlock];
-      load_block(level, x + gate, in, count);
-      load_block(level, x + gate + n, up, count);
-      values(level, args.activation, in, out, count);
-      store_product(level, upstream, out, dx + gate + n, count);
-      slopes(level, args.activation, in, out, count);
-      multiply(level, up, out, count);
-      store_product(level, upstream, out, dx + gate, count);
+      const int64_t first = row * 2 * n + begin, second = first + n;
+      float space[3][kBlock];
+      const float* gate = as_fp32(level, x + first, space[0], count);
+      const float* up = as_fp32(level, x + second, space[1], count);
+      const float* upstream = as_fp32(level, dy + row * n + begin, space[2], count);
+      simd::by_blocks(level, dx + first, count, [&](int64_t, int64_t, float* dgate) {
+        simd::by_blocks(level, dx + second, count, [&](int64_t, int64_t, float* dup) {
+          gated_slopes(level, args.activation, gate, up, upstream, dgate, dup, count);
+        });
+      });
     });
   });
 }
