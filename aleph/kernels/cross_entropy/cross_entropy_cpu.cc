@@ -5,12 +5,14 @@
 #include "aleph/kernels/checks.h"
 #include "aleph/kernels/cross_entropy/cross_entropy.h"
 #include "aleph/kernels/simd/math.h"
+#include "aleph/kernels/simd/prefetch.h"
 #include "aleph/kernels/simd/store_row.h"
 
 namespace aleph::kernels {
 namespace {
 
 constexpr int64_t kChunk = 2048;     // logits that share a maximum
+constexpr int64_t kPiece = 256;      // logits between two requests for those of the next chunk
 constexpr float kLowest = -3.0e38f;  // maximum before the first logit
 
 /// The largest of x and `largest`.
@@ -38,68 +40,114 @@ template <typename Isa>
   return sum;
 }
 
-/// What a thread needs for a row: each exponential as it was computed, and the maximum of its chunk.
-struct RowScratch {
-  float* values;  // [vocabulary]; null where no gradient is asked for
-  float* maxima;  // [chunks]
-};
-
 struct LogSum {
   float largest = kLowest;
   double sum = 0;  // of e^(x - largest)
 };
 
-/// One pass: a chunk's exponentials stand against the largest logit so far.
-template <typename Isa>
-[[gnu::always_inline]] inline LogSum scan_row(const float* x, int64_t n, const RowScratch& scratch) {
+/// A row whose exponentials are known: its gradient is written while the next row is read, as one waits for
+/// memory and the other for arithmetic.
+template <typename T>
+struct ScannedRow {
+  T* gradient = nullptr;          // null where there is none to write
+  const float* values = nullptr;  // [vocabulary]: each exponential as it was computed; may be the gradient
+  const float* maxima = nullptr;  // [chunks]: what it stands against
+  LogSum total;
+  int32_t label = 0;
+  float at_label = 0, scale = 0;
+
+  /// gradient = probabilities times scale for the chunk that begins at `first`.
+  void write(CpuLevel level, int64_t first, int64_t n) const {
+    if (gradient == nullptr) return;
+    const int64_t count = std::min(kChunk, n - first);
+    const double shrink = std::exp(static_cast<double>(maxima[first / kChunk]) - total.largest);
+    const auto factor = static_cast<float>(scale / total.sum * shrink);
+    simd::store_row(level, values + first, factor, gradient + first, count);
+    if (label < first || label >= first + count) return;
+    const double probability = std::exp(static_cast<double>(at_label) - total.largest) / total.sum;
+    simd::store(gradient + label, static_cast<float>((probability - 1) * scale));
+  }
+};
+
+/// One pass: a chunk's exponentials, kept in values unless null, stand against the largest logit so far, kept
+/// in maxima. Before a chunk is computed `before(first)` is called; the next one comes from memory meanwhile.
+template <typename Isa, typename Before>
+[[gnu::always_inline]] inline LogSum scan_row(const float* x, int64_t n, float* values, float* maxima,
+                                              const Before& before) {
   LogSum total;
   for (int64_t first = 0; first < n; first += kChunk) {
+    before(first);
     const int64_t count = std::min(kChunk, n - first);
-    const float before = total.largest;
-    total.largest = raised(x + first, count, before);
-    total.sum *= std::exp(static_cast<double>(before) - total.largest);
-    total.sum += exponentials<Isa>(x + first, count, total.largest,
-                                   scratch.values == nullptr ? nullptr : scratch.values + first);
-    scratch.maxima[first / kChunk] = total.largest;
+    const float largest = raised(x + first, count, total.largest);
+    total.sum *= std::exp(static_cast<double>(total.largest) - largest);
+    total.largest = maxima[first / kChunk] = largest;
+    for (int64_t at = first; at < first + count; at += kPiece) {
+      simd::prefetch(x + at + kChunk, kPiece);
+      total.sum += exponentials<Isa>(x + at, std::min(kPiece, first + count - at), largest,
+                                     values == nullptr ? nullptr : values + at);
+    }
   }
   return total;
 }
 
-/// gradient = probabilities times scale, from the exponentials of scan_row, which may stand in its place.
+/// The rows of one thread, in order. While one is scanned, the gradient of the one before is written: two
+/// spaces for exponentials take turns.
 template <typename T>
-void write_gradient(CpuLevel level, const RowScratch& scratch, int64_t n, const LogSum& total, float scale,
-                    T* gradient) {
-  for (int64_t first = 0; first < n; first += kChunk) {
-    const int64_t count = std::min(kChunk, n - first);
-    const double shrink = std::exp(static_cast<double>(scratch.maxima[first / kChunk]) - total.largest);
-    const auto factor = static_cast<float>(scale / total.sum * shrink);
-    simd::store_row(level, scratch.values + first, factor, gradient + first, count);
-  }
-}
+class RowScorer {
+ public:
+  static constexpr bool kInPlace = std::is_same_v<T, float>;  // exponentials stand where the gradient will
 
-template <typename T>
-void score_row(CpuLevel level, const CrossEntropyArgs& args, int64_t row, int64_t n, RowScratch scratch,
-               T* gradient) {
-  const float* x = args.logits.data<float>() + row * n;
-  const int32_t label = args.labels.data<int32_t>()[row];
-  float& loss = args.losses.data<float>()[row];
-  if (label == args.ignored) {
-    loss = 0;
-    if (gradient != nullptr) std::fill(gradient, gradient + n, T{});
-    return;
+  static int64_t space_floats(int64_t n, bool with_gradient) {
+    return 2 * (chunks(n) + (with_gradient && !kInPlace ? n : 0));
   }
-  if constexpr (std::is_same_v<T, float>) scratch.values = gradient;
-  const float at_label = x[label];  // the gradient may be written over the logits
-  LogSum total;
-  simd::run_at(
-      level, [&, x, n ](auto isa)
-                 __attribute__((always_inline)) { total = scan_row<decltype(isa)>(x, n, scratch); });
-  loss = static_cast<float>(std::log(total.sum) + total.largest - at_label);
-  if (gradient == nullptr) return;
-  write_gradient(level, scratch, n, total, args.gradient_scale, gradient);
-  const double probability = std::exp(static_cast<double>(at_label) - total.largest) / total.sum;
-  simd::store(gradient + label, static_cast<float>((probability - 1) * args.gradient_scale));
-}
+
+  RowScorer(const CrossEntropyArgs& args, int64_t n, float* space)
+      : args_(args), n_(n), maxima_(space), values_(space + 2 * chunks(n)) {}
+
+  void score(int64_t row) {
+    T* gradient = args_.gradient_scale != 0 ? args_.gradient.data<T>() + row * n_ : nullptr;
+    const int32_t label = args_.labels.data<int32_t>()[row];
+    float& loss = args_.losses.data<float>()[row];
+    if (label == args_.ignored) {
+      loss = 0;
+      if (gradient != nullptr) std::fill(gradient, gradient + n_, T{});
+      return;
+    }
+    const float* x = args_.logits.data<float>() + row * n_;
+    const float at_label = x[label];  // the gradient may be written over the logits
+    float *values = values_of(gradient), *maxima = maxima_ + turn_ * chunks(n_);
+    LogSum total;
+    simd::run_at(
+        level_, [&](auto isa) __attribute__((always_inline)) {
+          total = scan_row<decltype(isa)>(x, n_, values, maxima,
+                                          [&](int64_t first) { before_.write(level_, first, n_); });
+        });
+    loss = static_cast<float>(std::log(total.sum) + total.largest - at_label);
+    before_ = {gradient, values, maxima, total, label, at_label, args_.gradient_scale};
+    turn_ = 1 - turn_;
+  }
+
+  /// Writes the last gradient.
+  void finish() {
+    for (int64_t first = 0; first < n_; first += kChunk) before_.write(level_, first, n_);
+    before_ = {};
+  }
+
+ private:
+  static int64_t chunks(int64_t n) { return (n + kChunk - 1) / kChunk; }
+
+  float* values_of(T* gradient) const {
+    if constexpr (kInPlace) return gradient;
+    return gradient == nullptr ? nullptr : values_ + turn_ * n_;
+  }
+
+  const CrossEntropyArgs& args_;
+  int64_t n_;
+  float *maxima_, *values_;
+  CpuLevel level_ = cpu_level();
+  int turn_ = 0;
+  ScannedRow<T> before_;
+};
 
 void check_labels(const CrossEntropyArgs& args, int64_t vocabulary) {
   const int32_t* labels = args.labels.data<int32_t>();
@@ -121,26 +169,21 @@ void cross_entropy(DeviceContext& device, const CrossEntropyArgs& args) {
   check_vector("losses", args.losses, rows, DType::kF32);
   if (with_gradient) check_float("gradient", args.gradient);
   if (with_gradient) check_elements("gradient", args.gradient, rows * n);
-  const int64_t tasks = std::min<int64_t>(num_threads(), rows), chunks = (n + kChunk - 1) / kChunk;
-  const bool keeps = with_gradient && args.gradient.dtype() != DType::kF32;  // fp32 is kept in its place
-  const int64_t floats = chunks + (keeps ? n : 0);
-  const Buffer buffer =
-      device.memory().allocate(tasks * floats * static_cast<int64_t>(sizeof(float)), MemoryTag::kWorkspace);
-  if (device.meta()) return;
-  const KernelTimer timer(device.profile(), KernelKind::kCrossEntropy, 0,
-                          bytes_of(args.logits, args.gradient));
-  check_labels(args, n);
-  const CpuLevel level = cpu_level();
+  const int64_t tasks = std::min<int64_t>(num_threads(), rows);
   dispatch_float(with_gradient ? args.gradient.dtype() : DType::kF32, [&](auto element) {
-    using T = decltype(element);
-    T* gradient = with_gradient ? args.gradient.data<T>() : nullptr;
+    using Scorer = RowScorer<decltype(element)>;
+    const int64_t floats = Scorer::space_floats(n, with_gradient);
+    const Buffer space =
+        device.memory().allocate(tasks * floats * static_cast<int64_t>(sizeof(float)), MemoryTag::kWorkspace);
+    if (device.meta()) return;
+    const KernelTimer timer(device.profile(), KernelKind::kCrossEntropy, 0,
+                            bytes_of(args.logits, args.gradient));
+    check_labels(args, n);
     parallel_for(tasks, 1, [&](int64_t begin, int64_t end) {
       for (int64_t task = begin; task < end; ++task) {
-        float* maxima = reinterpret_cast<float*>(buffer.data()) + task * floats;
-        const RowScratch scratch{keeps ? maxima + chunks : nullptr, maxima};
-        for (int64_t row = rows * task / tasks; row < rows * (task + 1) / tasks; ++row) {
-          score_row(level, args, row, n, scratch, gradient == nullptr ? nullptr : gradient + row * n);
-        }
+        Scorer scorer(args, n, reinterpret_cast<float*>(space.data()) + task * floats);
+        for (int64_t row = rows * task / tasks; row < rows * (task + 1) / tasks; ++row) scorer.score(row);
+        scorer.finish();
       }
     });
   });
