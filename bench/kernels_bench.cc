@@ -163,7 +163,7 @@ void bench_activation(bench::Bench& bench, DeviceContext& device, DType dtype) {
   const auto [activation, name, forward, backward] = kActivations[2];
   bench.run("gated_silu_forward" + size, work(1.5, (forward + 1 + 3 * storage) / 2),
             [&] { gated_forward(device, {.x = x.view(), .y = half.view()}); });
-  bench.run("gated_silu_backward" + size, work(2.5, (forward + backward + 3 + 6 * storage) / 2),
+  bench.run("gated_silu_backward" + size, work(2.5, (backward + 4 + 5 * storage) / 2),
             [&] { gated_backward(device, {.x = x.view(), .dy = half.view(), .dx = y.view()}); });
 }
 

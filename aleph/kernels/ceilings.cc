@@ -53,23 +53,30 @@ double matmul_ceiling(DeviceContext& device, DType dtype, std::span<const Produc
   return operations / best;
 }
 
-double triad_ceiling(DeviceContext& device, double seconds) {
+Triad::Triad(DeviceContext& device) {
   constexpr int64_t kLargest = int64_t{32} << 20, kFloat = sizeof(float);
   const MemoryLedger& ledger = device.memory().ledger();
   const int64_t room = ledger.budget() == 0 ? 3 * kLargest : ledger.budget() - ledger.live();
   const int64_t count = std::min(kLargest, std::max<int64_t>(room / 4, 1 << 16)) / kFloat;
-  Tensor a = filled(device, {count}, DType::kF32);
-  const Tensor b = filled(device, {count}, DType::kF32), c = filled(device, {count}, DType::kF32);
-  float* const pa = a.view().data<float>();
-  const float *pb = b.view().data<float>(), *pc = c.view().data<float>();
-  const double best = best_seconds(seconds, [=] {
-    simd::parallel(
-        count, simd::kFlatGrain, [=](auto, int64_t begin, int64_t end) __attribute__((always_inline)) {
+  for (Tensor* tensor : {&a_, &b_, &c_}) *tensor = filled(device, {count}, DType::kF32);
+}
+
+void Triad::run() {
+  float* const a = a_.view().data<float>();
+  const float *b = b_.view().data<float>(), *c = c_.view().data<float>();
+  simd::parallel(
+      a_.shape().elements(),
+      simd::kFlatGrain, [=](auto, int64_t begin, int64_t end) __attribute__((always_inline)) {
 #pragma omp simd
-          for (int64_t i = begin; i < end; ++i) pa[i] = pb[i] + 3.0f * pc[i];
-        });
-  });
-  return static_cast<double>(3 * count * kFloat) / best;
+        for (int64_t i = begin; i < end; ++i) a[i] = b[i] + 3.0f * c[i];
+      });
+}
+
+double Triad::bytes() const { return 3.0 * static_cast<double>(a_.bytes()); }
+
+double triad_ceiling(DeviceContext& device, double seconds) {
+  Triad triad(device);
+  return triad.bytes() / best_seconds(seconds, [&] { triad.run(); });
 }
 
 }  // namespace aleph::kernels

@@ -20,9 +20,21 @@ struct ProductSize {
 /// the operands of one product at a time on the device.
 double matmul_ceiling(DeviceContext& device, DType dtype, std::span<const ProductSize> sizes, double seconds);
 
-/// Bytes per second of STREAM's triad, a = b + s c (McCalpin, 1995): the best of repeated runs. Books three
-/// arrays of 32 MiB, which caches do not hold, on the device, or smaller ones where its budget has no more
-/// room.
+/// STREAM's triad, a = b + s c (McCalpin, 1995). Books three arrays of 32 MiB, which caches do not hold, on
+/// the device, or smaller ones where its budget has no more room.
+class Triad {
+ public:
+  explicit Triad(DeviceContext& device);
+
+  void run();
+  /// Bytes that one run reads and writes.
+  double bytes() const;
+
+ private:
+  Tensor a_, b_, c_;
+};
+
+/// Bytes per second of a triad: the best of repeated runs.
 double triad_ceiling(DeviceContext& device, double seconds);
 
 }  // namespace aleph::kernels
