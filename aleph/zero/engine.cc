@@ -108,7 +108,7 @@ struct EngineState {
   bool records_forward(size_t i) {
     return !options.placement.recompute || block(i).backward_pin() == PinMode::kGradient;
   }
-  ShardedParameterStore::Use use(size_t i) const { return units.units_of(block_parameters[i]); }
+  std::vector<int> units_of(size_t i) const { return units.units_of(block_parameters[i]); }
   std::vector<ShardedParameterStore::Use> training_schedule();
   std::vector<ShardedParameterStore::Use> evaluation_schedule() const;
   std::vector<int> forward_order() const;
@@ -128,17 +128,18 @@ struct EngineState {
 };
 
 std::vector<ShardedParameterStore::Use> EngineState::training_schedule() {
-  std::vector<ShardedParameterStore::Use> uses;
-  for (size_t i = 0; i < num_blocks(); ++i) uses.push_back(use(i));
+  std::vector<ShardedParameterStore::Use> uses = evaluation_schedule();
+  uses.back().gradients = uses.back().values;
   for (size_t i = num_blocks() - 1; i-- > 0;) {
-    uses.push_back(block(i).backward_pin() == PinMode::kGradient ? ShardedParameterStore::Use{} : use(i));
+    const bool gradient_only = block(i).backward_pin() == PinMode::kGradient;
+    uses.push_back({gradient_only ? std::vector<int>() : units_of(i), units_of(i)});
   }
   return uses;
 }
 
 std::vector<ShardedParameterStore::Use> EngineState::evaluation_schedule() const {
   std::vector<ShardedParameterStore::Use> uses;
-  for (size_t i = 0; i < num_blocks(); ++i) uses.push_back(use(i));
+  for (size_t i = 0; i < num_blocks(); ++i) uses.push_back({.values = units_of(i)});
   return uses;
 }
 
@@ -147,7 +148,7 @@ std::vector<ShardedParameterStore::Use> EngineState::evaluation_schedule() const
 std::vector<int> EngineState::forward_order() const {
   std::vector<int> order;
   for (const ShardedParameterStore::Use& use : evaluation_schedule()) {
-    for (const int unit : use) {
+    for (const int unit : use.values) {
       if (std::find(order.begin(), order.end(), unit) == order.end()) order.push_back(unit);
     }
   }

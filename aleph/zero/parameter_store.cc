@@ -32,7 +32,7 @@ void ShardedParameterStore::end() {
 void ShardedParameterStore::pin(std::span<Parameter* const> parameters, PinMode mode) {
   const std::vector<int> units = context_.units.units_of(parameters);
   if (mode != PinMode::kValue) {
-    for (const int unit : units) context_.gradients.expect(context_.units.units()[static_cast<size_t>(unit)]);
+    for (const int unit : units) context_.gradients.expect(unit_of(unit));
   }
   if (mode != PinMode::kGradient) {
     for (const int unit : units) start_gather(unit);
@@ -42,8 +42,7 @@ void ShardedParameterStore::pin(std::span<Parameter* const> parameters, PinMode 
   prefetch();
   if (mode != PinMode::kValue) {
     for (const int unit : units) {
-      const auto index = static_cast<size_t>(unit);
-      slots_[index].gradient = context_.gradients.open(context_.units.units()[index]);
+      slots_[static_cast<size_t>(unit)].gradient = context_.gradients.open(unit_of(unit));
     }
   }
   for (Parameter* parameter : parameters) bind(*parameter, mode);
@@ -51,12 +50,19 @@ void ShardedParameterStore::pin(std::span<Parameter* const> parameters, PinMode 
 
 void ShardedParameterStore::unpin(std::span<Parameter* const> parameters, PinMode mode) {
   for (Parameter* parameter : parameters) parameter->value = parameter->gradient = TensorView();
-  const std::vector<int> units = context_.units.units_of(parameters);
+  std::vector<int> units = context_.units.units_of(parameters);
   for (const int unit : units) {
     if (!used_soon(unit)) release(unit);
   }
   if (mode == PinMode::kValue) return;
-  for (const int unit : units) context_.gradients.close(context_.units.units()[static_cast<size_t>(unit)]);
+  // The largest comes last: its way home has the time until the next gradient is complete.
+  std::stable_sort(units.begin(), units.end(),
+                   [this](int a, int b) { return unit_of(a).elements < unit_of(b).elements; });
+  for (const int unit : units) context_.gradients.close(unit_of(unit));
+}
+
+const Unit& ShardedParameterStore::unit_of(int unit) const {
+  return context_.units.units()[static_cast<size_t>(unit)];
 }
 
 bool ShardedParameterStore::in_place() const {
@@ -68,7 +74,7 @@ void ShardedParameterStore::start_gather(int unit) {
   if (slot.gathering || slot.ready) return;
   if (updates_ != nullptr) updates_->settle(unit);
   if (in_place()) return;
-  const Unit& shape = context_.units.units()[static_cast<size_t>(unit)];
+  const Unit& shape = unit_of(unit);
   slot.gathered = Tensor(context_.device.memory(), {shape.elements}, dtype_, MemoryTag::kParameters);
   const int64_t shard_bytes = shape.shard_elements(context_.communicator.size()) * dtype_bytes(dtype_);
   std::byte* own = slot.gathered.view().raw() + context_.communicator.rank() * shard_bytes;
@@ -97,7 +103,8 @@ void ShardedParameterStore::release(int unit) {
 bool ShardedParameterStore::used_soon(int unit) const {
   const size_t horizon = std::min(schedule_.size(), next_use_ + static_cast<size_t>(prefetch_));
   for (size_t use = next_use_; use < horizon; ++use) {
-    if (std::find(schedule_[use].begin(), schedule_[use].end(), unit) != schedule_[use].end()) return true;
+    const std::vector<int>& values = schedule_[use].values;
+    if (std::find(values.begin(), values.end(), unit) != values.end()) return true;
   }
   return false;
 }
@@ -105,16 +112,18 @@ bool ShardedParameterStore::used_soon(int unit) const {
 void ShardedParameterStore::prefetch() {
   const size_t horizon = std::min(schedule_.size(), next_use_ + static_cast<size_t>(prefetch_));
   for (size_t use = next_use_; use < horizon; ++use) {
-    for (const int unit : schedule_[use]) {
+    for (const int unit : schedule_[use].values) {
       if (settled(unit)) start_gather(unit);
     }
   }
+  if (next_use_ == horizon) return;
+  for (const int unit : schedule_[next_use_].gradients) context_.gradients.expect(unit_of(unit));
 }
 
 TensorView ShardedParameterStore::unit_values(int unit) {
   Slot& slot = slots_[static_cast<size_t>(unit)];
   if (!in_place()) return slot.gathered.view();
-  return {home_->address(slot.region), {context_.units.units()[static_cast<size_t>(unit)].elements}, dtype_};
+  return {home_->address(slot.region), {unit_of(unit).elements}, dtype_};
 }
 
 void ShardedParameterStore::bind(Parameter& parameter, PinMode mode) {

@@ -48,9 +48,12 @@ class ShardedParameterStore final : public autograd::ParameterStore {
   /// To be told once, before the first pin; outlives the store's use.
   void follow(PendingUpdates& updates) { updates_ = &updates; }
 
-  /// One pin of the schedule: the units whose values it needs.
-  using Use = std::vector<int>;
-  /// Announces the coming pins in order. Values are gathered ahead of them and kept while a near use follows.
+  /// One pin of the schedule: the units whose values it needs, and those whose gradients it computes.
+  struct Use {
+    std::vector<int> values, gradients;
+  };
+  /// Announces the coming pins in order. Values are gathered ahead of them and kept while a near use follows;
+  /// gradients are expected one pin ahead.
   void begin(std::vector<Use> schedule);
   /// The schedule is through: everything is released.
   void end();
@@ -73,6 +76,7 @@ class ShardedParameterStore final : public autograd::ParameterStore {
     TensorView gradient;  // while pinned for it
   };
 
+  const Unit& unit_of(int unit) const;
   bool in_place() const;
   void start_gather(int unit);
   void finish_gather(int unit);
