@@ -93,16 +93,18 @@ Timing measure(double seconds, const Body& body) {
   return timing_of(std::move(times));
 }
 
-/// Both in turn, so that a machine that slows down slows both; `body` runs twice and the second run counts,
-/// as the first cleans the caches of what `bound` left.
-template <typename Body, typename Bound>
-std::pair<Timing, Timing> measure_in_turn(double seconds, const Body& body, const Bound& bound) {
+/// Both in turn, so that a machine that slows down slows both. `settle` goes before each `body`, untimed.
+template <typename Body, typename Bound, typename Settle>
+std::pair<Timing, Timing> measure_in_turn(double seconds, const Body& body, const Bound& bound,
+                                          const Settle& settle) {
   std::vector<double> times, bounds;
+  body();
+  bound();
   const Stopwatch total;
   while (times.size() < 5 || total.seconds() < seconds) {
-    bounds.push_back(seconds_of(bound));
-    body();
+    settle();
     times.push_back(seconds_of(body));
+    bounds.push_back(seconds_of(bound));
   }
   return {timing_of(std::move(times)), timing_of(std::move(bounds))};
 }
@@ -147,7 +149,9 @@ class Bench {
     if (!wants(name)) return;
     if (work.operations > 0 || work.bytes == 0)
       return report(name, work, measure(options_.seconds, body), ceilings_);
-    const auto [timing, triad] = measure_in_turn(options_.seconds, body, [&] { triad_.run(); });
+    // Once before it counts, so that its data are where it leaves them and the triad's are written back.
+    const auto [timing, triad] = measure_in_turn(
+        options_.seconds, body, [&] { triad_.run(); }, body);
     Ceilings ceilings = ceilings_;
     ceilings.bytes = triad_.bytes() / triad.median;
     report(name, work, timing, ceilings);
@@ -157,7 +161,7 @@ class Bench {
   void run_against(const std::string& name, const Work& work, const Body& body, const Work& bound_work,
                    const Bound& bound) {
     if (!wants(name)) return;
-    const auto [timing, limit] = measure_in_turn(options_.seconds, body, bound);
+    const auto [timing, limit] = measure_in_turn(options_.seconds, body, bound, [] {});
     const double operations = bound_work.operations / limit.median;
     report(name, work, timing, {operations, operations, bound_work.bytes / limit.median});
   }
