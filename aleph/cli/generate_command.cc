@@ -3,7 +3,6 @@
 #include <cstdio>
 #include <cstring>
 #include <limits>
-#include <system_error>
 
 #include "aleph/base/error.h"
 #include "aleph/base/interrupt.h"
@@ -16,7 +15,6 @@
 #include "aleph/infer/generation_config.h"
 #include "aleph/infer/placement.h"
 #include "aleph/infer/stop_matcher.h"
-#include "aleph/io/json_file.h"
 #include "aleph/models/registry.h"
 #include "aleph/text/tokenizer.h"
 
@@ -24,14 +22,6 @@ namespace aleph::cli {
 namespace {
 
 namespace fs = std::filesystem;
-
-models::TransformerSpec load_spec(const fs::path& directory) {
-  std::error_code error;
-  if (!fs::is_directory(directory, error))
-    throw Error(directory.string(), "no directory", "a Hugging Face model directory (--model)");
-  const fs::path path = directory / "config.json";
-  return models::read_spec(io::parse_json_file(path), path.string());
-}
 
 infer::SamplingRequest sampling_request(const GenerateOptions& options) {
   return {.temperature = options.temperature,
@@ -182,7 +172,7 @@ bool run_prompts(const GenerateOptions& options, const text::Tokenizer& tokenize
 int generate_command(const GenerateOptions& options, Console& console) {
   if (options.threads) set_num_threads(static_cast<int>(*options.threads));
   start_threads();
-  models::TransformerSpec spec = load_spec(options.model);
+  models::TransformerSpec spec = models::read_directory_spec(options.model);
   const text::Tokenizer tokenizer = text::Tokenizer::load(options.model);
   Job job = prepare(options, tokenizer, std::move(spec));
   note_ineffective_flags(options, job, console);

@@ -224,6 +224,8 @@ void show_directory(const fs::path& path, const InfoOptions& options) {
   if (fs::exists(path / "manifest.json")) return show_checkpoint(path, options);
   if (fs::exists(path / "config.json")) return show_model(path, options);
   if (has_tokenizer(path)) return show_tokenizer(path);
+  const std::vector<checkpoint::CheckpointInfo> checkpoints = checkpoint::list_checkpoints(path);
+  if (!checkpoints.empty()) return show_checkpoint(checkpoints.back().path, options);
   throw Error(path.string(), "none of config.json, manifest.json, tokenizer.json, vocab.json",
               "a model, training checkpoint or tokenizer");
 }

@@ -76,6 +76,7 @@ TEST_F(InfoCommand, ShowsAndVerifiesATrainingCheckpoint) {
   writer.commit(Json::object());
   const fs::path path = directory_ / "checkpoint-12";
   const std::string out = shown(path, {"--tensors"});
+  EXPECT_EQ(shown(directory_.path(), {"--tensors"}), out) << "the newest of a directory";
   EXPECT_THAT(out, HasSubstr("training checkpoint   step 12, 1 rank\n"));
   EXPECT_THAT(out, HasSubstr("  tensors             1, 5 elements\n"));
   EXPECT_THAT(out, HasSubstr("checksums           all right\n"));

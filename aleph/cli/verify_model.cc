@@ -4,7 +4,6 @@
 #include <map>
 
 #include "aleph/infer/generate.h"
-#include "aleph/io/json_file.h"
 #include "aleph/models/checkpoint_map.h"
 #include "aleph/models/convert_rows.h"
 #include "aleph/models/registry.h"
@@ -14,11 +13,6 @@ namespace aleph::cli {
 namespace {
 
 constexpr int32_t kIgnored = -100;
-
-models::TransformerSpec read_directory_spec(const std::filesystem::path& directory) {
-  const std::filesystem::path file = directory / "config.json";
-  return models::read_spec(io::parse_json_file(file), file.string());
-}
 
 NamedTensor make_tensor(std::string name, const Shape& shape) {
   return {std::move(name), shape, std::vector<float>(static_cast<size_t>(shape.elements()))};
@@ -51,7 +45,7 @@ VerifyModel::VerifyModel(const std::filesystem::path& directory, DType dtype, in
     : curve_(curve),
       dtype_(dtype),
       max_seq_(max_seq),
-      spec_(read_directory_spec(directory)),
+      spec_(models::read_directory_spec(directory)),
       weights_(models::WeightSource::open(directory, spec_)),
       rule_(optim::make_adam(curve.adam)) {
   const nn::Model::Options options{

@@ -5,6 +5,8 @@
 #include "aleph/base/error.h"
 #include "aleph/base/json.h"
 #include "aleph/base/text_util.h"
+#include "aleph/checkpoint/training_checkpoint.h"
+#include "aleph/io/json_file.h"
 #include "aleph/models/families.h"
 
 namespace aleph::models {
@@ -44,6 +46,23 @@ TransformerSpec read_spec(const nlohmann::json& config, const std::string& objec
   TransformerSpec spec = family.read(config, object);
   spec.family = family.name;
   return spec;
+}
+
+std::filesystem::path config_file(const std::filesystem::path& directory) {
+  std::error_code ignored;
+  if (!std::filesystem::is_directory(directory, ignored))
+    throw Error(directory.string(), "no directory", "a Hugging Face model directory");
+  const std::filesystem::path file = directory / "config.json";
+  if (std::filesystem::exists(file, ignored)) return file;
+  if (checkpoint::find_checkpoints(directory).empty())
+    throw Error(directory.string(), "no config.json", "a Hugging Face model directory");
+  throw Error(directory.string(), "training checkpoints only",
+              "a model: the run saves it when it ends (--resume)");
+}
+
+TransformerSpec read_directory_spec(const std::filesystem::path& directory) {
+  const std::filesystem::path file = config_file(directory);
+  return read_spec(io::parse_json_file(file), file.string());
 }
 
 std::vector<TensorBinding> checkpoint_map(const TransformerSpec& spec) {

@@ -28,7 +28,7 @@ void read_weight(const models::WeightSource& files, const ModelSetup& setup,
 
 ModelSetup read_model_setup(const TrainConfig& config) {
   const bool random = config.model.empty();
-  const std::filesystem::path file = random ? config.init_config : config.model / "config.json";
+  const std::filesystem::path file = random ? config.init_config : models::config_file(config.model);
   ModelSetup setup{.config = io::read_file(file, kMaxConfigBytes), .spec = {}, .directory = config.model};
   setup.spec = models::read_spec(parse_json(setup.config, file.string()), file.string());
   return setup;
