@@ -52,7 +52,7 @@ struct GatedBackwardArgs {
   Activation activation = Activation::kSilu;
   ConstTensorView x;   ///< [rows, 2 n]
   ConstTensorView dy;  ///< [rows, n]
-  TensorView dx;       ///< [rows, 2 n]; assigned
+  TensorView dx;       ///< [rows, 2 n]; assigned; may not be x
 };
 void gated_backward(DeviceContext& device, const GatedBackwardArgs& args);
 void gated_backward_reference(const GatedBackwardArgs& args);

@@ -14,6 +14,7 @@ namespace {
 
 constexpr int64_t kBlock = 512;
 constexpr int64_t kGrain = 8 * kBlock;
+static_assert(kBlock <= simd::kRowBlock, "a block is one block of by_blocks");
 
 constexpr float kTanhFactor = 1.59576912f;  // 2 sqrt(2 / pi): 1/2 (1 + tanh u) = sigmoid(2 u)
 constexpr float kTanhCubic = 0.044715f;
@@ -127,7 +128,7 @@ void slopes(CpuLevel level, Activation activation, const float* x, const float* 
   });
 }
 
-/// dgate = dy up f'(gate) and dup = dy f(gate) of a block: both in one loop, as they share an exponential.
+/// dgate = dy up f'(gate) and dup = dy f(gate) of a block: both in one loop, as most share an exponential.
 void gated_slopes(CpuLevel level, Activation activation, const float* gate, const float* up, const float* dy,
                   float* dgate, float* dup, int64_t n) {
   with_constant(activation, [=](auto constant) {

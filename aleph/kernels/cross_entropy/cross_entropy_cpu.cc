@@ -123,7 +123,13 @@ class RowScorer {
                                           [&](int64_t first) { before_.write(level_, first, n_); });
         });
     loss = static_cast<float>(std::log(total.sum) + total.largest - at_label);
-    before_ = {gradient, values, maxima, total, label, at_label, args_.gradient_scale};
+    before_ = {.gradient = gradient,
+               .values = values,
+               .maxima = maxima,
+               .total = total,
+               .label = label,
+               .at_label = at_label,
+               .scale = args_.gradient_scale};
     turn_ = 1 - turn_;
   }
 

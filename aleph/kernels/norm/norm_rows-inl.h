@@ -110,16 +110,9 @@ void backward_row(const Backward& job, CpuLevel level, int64_t row, float* dweig
   });
 }
 
-template <typename Body>
-void with_dtype(DType dtype, const Body& body) {
-  if (dtype == DType::kBF16) return body(BF16{});
-  if (dtype == DType::kF16) return body(F16{});
-  body(float{});
-}
-
 template <typename V>
 void forward(const Forward& job, int64_t begin, int64_t end) {
-  with_dtype(job.dtype, [&]<typename T>(T) {
+  dispatch_float(job.dtype, [&]<typename T>(T) {
     const CpuLevel level = cpu_level();
     const auto row = job.mean == nullptr ? forward_row<V, T, Norm::kRms> : forward_row<V, T, Norm::kLayer>;
     for (int64_t i = begin; i < end; ++i) row(job, level, i);
@@ -133,7 +126,7 @@ auto backward_row_of(bool bias) {
 
 template <typename V>
 void backward(const Backward& job, int64_t begin, int64_t end, float* dweight, float* dbias) {
-  with_dtype(job.dtype, [&]<typename T>(T) {
+  dispatch_float(job.dtype, [&]<typename T>(T) {
     const CpuLevel level = cpu_level();
     const bool bias = dbias != nullptr;
     const auto row = job.mean == nullptr ? backward_row_of<V, T, Norm::kRms>(bias)

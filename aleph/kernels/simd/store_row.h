@@ -26,17 +26,18 @@ void store_row(CpuLevel level, const float* x, float factor, T* y, int64_t n) {
       });
 }
 
-/// Calls `body(first, count, out)` for blocks of a row y[0, n), out being y itself where it is fp32, and
-/// rounds what it writes.
+inline constexpr int64_t kRowBlock = 1024;
+
+/// Calls `body(first, count, out)` for blocks of at most kRowBlock numbers of a row y[0, n), out being y
+/// itself where it is fp32, and rounds what it writes.
 template <typename T, typename Body>
 [[gnu::always_inline]] inline void by_blocks(CpuLevel level, T* y, int64_t n, const Body& body) {
   if constexpr (std::is_same_v<T, float>) {
     body(0, n, y);
   } else {
-    constexpr int64_t kBlock = 1024;
-    float out[kBlock];
-    for (int64_t first = 0; first < n; first += kBlock) {
-      const int64_t count = std::min(kBlock, n - first);
+    float out[kRowBlock];
+    for (int64_t first = 0; first < n; first += kRowBlock) {
+      const int64_t count = std::min(kRowBlock, n - first);
       body(first, count, out);
       store_row(level, out, 1.0f, y + first, count);
     }

@@ -1,11 +1,12 @@
 // What a vector type is, for loops that are written once and compiled by one file for each instruction set:
 //
 //   Reg, kWidth     a register of kWidth fp32 numbers
-//   Scalar          the same operations on one number, for the rest of a row
+//   Scalar          load, store, set1, add, sub, mul and fma of one number, for the rest of a row
 //   load, store     of fp32, load also of BF16 and F16; any address
 //   set1, add, sub, mul, max, fma (a b + c), sum (of a register), sum4 (of four)
 //   keep(v, bits)   lanes whose bit is set, others 0
 //   exp2
+//   kRows, kColumns registers of a product tile: rows of one operand, vectors of the other
 //
 // Their files, vector_*-inl.h, have internal linkage: each that includes one compiles its own.
 #pragma once
