@@ -132,7 +132,7 @@ std::vector<ShardedParameterStore::Use> EngineState::training_schedule() {
   uses.back().gradients = uses.back().values;
   for (size_t i = num_blocks() - 1; i-- > 0;) {
     const bool gradient_only = block(i).backward_pin() == PinMode::kGradient;
-    uses.push_back({gradient_only ? std::vector<int>() : units_of(i), units_of(i)});
+    uses.push_back({.values = gradient_only ? std::vector<int>() : units_of(i), .gradients = units_of(i)});
   }
   return uses;
 }

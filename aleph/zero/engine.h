@@ -23,7 +23,7 @@ struct Placement {
   MemoryTier parameters = MemoryTier::kDevice;
   MemoryTier optimizer = MemoryTier::kDevice;    ///< moments, fp32 master weights, and accumulated gradients
   MemoryTier activations = MemoryTier::kDevice;  ///< what is kept between forward and backward
-  int prefetch = 1;                              ///< blocks gathered ahead of their use
+  int prefetch = 1;       ///< blocks gathered ahead of their use; with any, gradients are read one ahead
   bool recompute = true;  ///< keep only the input of each block, run forward again in backward
   int64_t update_chunk_elements = int64_t{1} << 20;  ///< elements per step of the streamed update
 };

@@ -150,7 +150,10 @@ void GradientStore::settle() { finish_writes(); }
 
 void GradientStore::end_step() {
   settle();
-  for (Slot& slot : slots_) slot.arrived = 0;
+  for (Slot& slot : slots_) {
+    ALEPH_CHECK(!slot.previous);
+    slot.arrived = 0;
+  }
 }
 
 }  // namespace aleph::zero

@@ -40,6 +40,7 @@ void ShardedParameterStore::pin(std::span<Parameter* const> parameters, PinMode 
   }
   if (next_use_ < schedule_.size()) ++next_use_;
   prefetch();
+  expect_next();
   if (mode != PinMode::kValue) {
     for (const int unit : units) {
       slots_[static_cast<size_t>(unit)].gradient = context_.gradients.open(unit_of(unit));
@@ -116,7 +117,11 @@ void ShardedParameterStore::prefetch() {
       if (settled(unit)) start_gather(unit);
     }
   }
-  if (next_use_ == horizon) return;
+}
+
+/// One pin ahead is enough for a block's own gradient, and as much memory as one more of them.
+void ShardedParameterStore::expect_next() {
+  if (prefetch_ == 0 || next_use_ == schedule_.size()) return;
   for (const int unit : schedule_[next_use_].gradients) context_.gradients.expect(unit_of(unit));
 }
 

@@ -16,7 +16,8 @@ namespace aleph::zero {
 class GradientReceiver {
  public:
   virtual ~GradientReceiver() = default;
-  /// Before the use: time to fetch what adding will need.
+  /// Before the use: time to fetch what adding will need. May be repeated, and come while an earlier use of
+  /// the unit is open.
   virtual void expect(const Unit& unit) = 0;
   /// Zeros [unit.elements], fp32, that backward adds this rank's contribution to.
   virtual TensorView open(const Unit& unit) = 0;
@@ -53,7 +54,7 @@ class ShardedParameterStore final : public autograd::ParameterStore {
     std::vector<int> values, gradients;
   };
   /// Announces the coming pins in order. Values are gathered ahead of them and kept while a near use follows;
-  /// gradients are expected one pin ahead.
+  /// gradients are expected one pin ahead, unless nothing is to be gathered ahead.
   void begin(std::vector<Use> schedule);
   /// The schedule is through: everything is released.
   void end();
@@ -84,6 +85,7 @@ class ShardedParameterStore final : public autograd::ParameterStore {
   bool used_soon(int unit) const;
   bool settled(int unit) const { return updates_ == nullptr || updates_->settled(unit); }
   void prefetch();
+  void expect_next();
   TensorView unit_values(int unit);
   void bind(autograd::Parameter& parameter, autograd::PinMode mode);
 
