@@ -104,7 +104,7 @@ void bench_norm(bench::Bench& bench, DeviceContext& device, DType dtype) {
   Tensor dbias = normal(device, {kHidden}, DType::kF32);
   const auto bytes = static_cast<double>(x.bytes());
   const std::string size = fmt::format(" {} {}x{}", dtype_name(dtype), kTokens, kHidden);
-  bench.run("layer_norm_forward" + size, {0, 2 * bytes}, [&] {
+  bench.run_in_memory("layer_norm_forward" + size, {0, 2 * bytes}, [&] {
     layer_norm_forward(device, {.x = x.view(),
                                 .weight = weight.view(),
                                 .bias = weight.view(),
@@ -113,7 +113,7 @@ void bench_norm(bench::Bench& bench, DeviceContext& device, DType dtype) {
                                 .rstd = rstd.view()});
   });
   Tensor dx = normal(device, {kTokens, kHidden}, dtype);
-  bench.run("layer_norm_backward" + size, {0, 3 * bytes}, [&] {
+  bench.run_in_memory("layer_norm_backward" + size, {0, 3 * bytes}, [&] {
     layer_norm_backward(device, {.x = x.view(),
                                  .weight = weight.view(),
                                  .mean = mean.view(),
@@ -123,11 +123,11 @@ void bench_norm(bench::Bench& bench, DeviceContext& device, DType dtype) {
                                  .dweight = dweight.view(),
                                  .dbias = dbias.view()});
   });
-  bench.run("rms_norm_forward" + size, {0, 2 * bytes}, [&] {
+  bench.run_in_memory("rms_norm_forward" + size, {0, 2 * bytes}, [&] {
     rms_norm_forward(device, {.x = x.view(), .weight = weight.view(), .y = y.view(), .rstd = rstd.view()});
   });
-  bench.run("column_sum" + size, {0, bytes},
-            [&] { column_sum(device, {.x = x.view(), .sums = dweight.view()}); });
+  bench.run_in_memory("column_sum" + size, {0, bytes},
+                      [&] { column_sum(device, {.x = x.view(), .sums = dweight.view()}); });
 }
 
 /// Vector instructions for each element, counted in the AVX-512 loops: of the function, and of its slope.
@@ -152,19 +152,19 @@ void bench_activation(bench::Bench& bench, DeviceContext& device, DType dtype) {
     return bench::Work{.bytes = tensors * bytes, .instructions = instructions * elements};
   };
   for (const Counted& c : kActivations) {
-    bench.run(c.name + std::string("_forward") + size, work(2, c.forward + 2 * storage), [&] {
+    bench.run_in_memory(c.name + std::string("_forward") + size, work(2, c.forward + 2 * storage), [&] {
       activation_forward(device, {.activation = c.activation, .x = x.view(), .y = y.view()});
     });
-    bench.run(c.name + std::string("_backward") + size, work(3, c.backward + 1 + 3 * storage), [&] {
+    bench.run_in_memory(c.name + std::string("_backward") + size, work(3, c.backward + 1 + 3 * storage), [&] {
       activation_backward(device,
                           {.activation = c.activation, .x = x.view(), .dy = dy.view(), .dx = y.view()});
     });
   }
   const auto [activation, name, forward, backward] = kActivations[2];
-  bench.run("gated_silu_forward" + size, work(1.5, (forward + 1 + 3 * storage) / 2),
-            [&] { gated_forward(device, {.x = x.view(), .y = half.view()}); });
-  bench.run("gated_silu_backward" + size, work(2.5, (backward + 4 + 5 * storage) / 2),
-            [&] { gated_backward(device, {.x = x.view(), .dy = half.view(), .dx = y.view()}); });
+  bench.run_in_memory("gated_silu_forward" + size, work(1.5, (forward + 1 + 3 * storage) / 2),
+                      [&] { gated_forward(device, {.x = x.view(), .y = half.view()}); });
+  bench.run_in_memory("gated_silu_backward" + size, work(2.5, (backward + 4 + 5 * storage) / 2),
+                      [&] { gated_backward(device, {.x = x.view(), .dy = half.view(), .dx = y.view()}); });
 }
 
 void bench_tokens(bench::Bench& bench, DeviceContext& device, DType dtype) {
@@ -175,13 +175,14 @@ void bench_tokens(bench::Bench& bench, DeviceContext& device, DType dtype) {
   zero(device, dtable.view());
   const auto bytes = static_cast<double>(y.bytes());
   const std::string size = fmt::format(" {} {}x{}", dtype_name(dtype), kTokens, kHidden);
-  bench.run("embedding_forward" + size, {0, 2 * bytes},
-            [&] { embedding_forward(device, {.ids = tokens.view(), .table = table.view(), .y = y.view()}); });
-  bench.run("embedding_backward" + size, {0, bytes + 8.0 * kTokens * kHidden}, [&] {
+  bench.run_in_memory("embedding_forward" + size, {0, 2 * bytes}, [&] {
+    embedding_forward(device, {.ids = tokens.view(), .table = table.view(), .y = y.view()});
+  });
+  bench.run_in_memory("embedding_backward" + size, {0, bytes + 8.0 * kTokens * kHidden}, [&] {
     embedding_backward(device, {.ids = tokens.view(), .dy = y.view(), .dtable = dtable.view()});
   });
   const Tensor positions = ids(device, kTokens, kTokens), angles = normal(device, {kTokens, 32}, DType::kF32);
-  bench.run("rotary" + size, {0, 2 * bytes}, [&] {
+  bench.run_in_memory("rotary" + size, {0, 2 * bytes}, [&] {
     rotary(device, {.x = y.view().reshape({kTokens, 12, 64}),
                     .heads = 12,
                     .cosines = angles.view(),
@@ -200,11 +201,12 @@ void bench_loss(bench::Bench& bench, DeviceContext& device) {
   CrossEntropyArgs args{.logits = logits.view(), .labels = labels.view(), .losses = losses.view()};
   const double elements = static_cast<double>(logits.shape().elements());
   // An element: maximum, difference, exponential (15), sum; its gradient: scale and rounding.
-  bench.run("cross_entropy 128x50257", {.bytes = bytes, .instructions = 18 * elements},
-            [&] { cross_entropy(device, args); });
+  bench.run_in_memory("cross_entropy 128x50257", {.bytes = bytes, .instructions = 18 * elements},
+                      [&] { cross_entropy(device, args); });
   args.gradient = gradient.view(), args.gradient_scale = 1;
-  bench.run("cross_entropy gradient bf16 128x50257", {.bytes = 1.5 * bytes, .instructions = 20 * elements},
-            [&] { cross_entropy(device, args); });
+  bench.run_in_memory("cross_entropy gradient bf16 128x50257",
+                      {.bytes = 1.5 * bytes, .instructions = 20 * elements},
+                      [&] { cross_entropy(device, args); });
 }
 
 void bench_flat(bench::Bench& bench, DeviceContext& device) {
@@ -218,23 +220,29 @@ void bench_flat(bench::Bench& bench, DeviceContext& device) {
   zero(device, c.view());
   zero(device, d.view());
   constexpr double kElements = kCount;
-  bench.run("convert fp32 to bf16 16M", {0, 6 * kElements}, [&] { convert(device, b.view(), half.view()); });
-  bench.run("convert bf16 to fp32 16M", {0, 6 * kElements}, [&] { convert(device, half.view(), c.view()); });
-  bench.run("convert fp32 to fp16 16M", {0, 6 * kElements}, [&] { convert(device, b.view(), half2.view()); });
-  bench.run("convert fp16 to fp32 16M", {0, 6 * kElements}, [&] { convert(device, half2.view(), c.view()); });
-  bench.run("transpose fp32 4096x4096", {0, 8 * kElements}, [&] {
+  bench.run_in_memory("convert fp32 to bf16 16M", {0, 6 * kElements},
+                      [&] { convert(device, b.view(), half.view()); });
+  bench.run_in_memory("convert bf16 to fp32 16M", {0, 6 * kElements},
+                      [&] { convert(device, half.view(), c.view()); });
+  bench.run_in_memory("convert fp32 to fp16 16M", {0, 6 * kElements},
+                      [&] { convert(device, b.view(), half2.view()); });
+  bench.run_in_memory("convert fp16 to fp32 16M", {0, 6 * kElements},
+                      [&] { convert(device, half2.view(), c.view()); });
+  bench.run_in_memory("transpose fp32 4096x4096", {0, 8 * kElements}, [&] {
     transpose(b.view().reshape({4096, 4096}), 0, c.view().reshape({4096, 4096}));
   });
-  bench.run("transpose bf16 4096x4096", {0, 4 * kElements}, [&] {
+  bench.run_in_memory("transpose bf16 4096x4096", {0, 4 * kElements}, [&] {
     transpose(half.view().reshape({4096, 4096}), 0, half3.view().reshape({4096, 4096}));
   });
-  bench.run("zero 64 MiB", {0, 4 * kElements}, [&] { zero(device, c.view()); });
-  bench.run("add fp32 16M", {0, 12 * kElements}, [&] { add(device, b.view(), c.view(), d.view()); });
-  bench.run("accumulate bf16 16M", {0, 10 * kElements}, [&] { accumulate(device, half.view(), c.view()); });
-  bench.run("scale fp32 16M", {0, 8 * kElements}, [&] { scale(device, 1.0f, c.view()); });
-  bench.run("sum_of_squares 16M", {0, 4 * kElements}, [&] { sum_of_squares(device, b.view()); });
-  bench.run("dropout bf16 16M", {0, 4 * kElements},
-            [&] { dropout(device, {.x = half.view(), .y = half.view(), .probability = 0.1f}); });
+  bench.run_in_memory("zero 64 MiB", {0, 4 * kElements}, [&] { zero(device, c.view()); });
+  bench.run_in_memory("add fp32 16M", {0, 12 * kElements},
+                      [&] { add(device, b.view(), c.view(), d.view()); });
+  bench.run_in_memory("accumulate bf16 16M", {0, 10 * kElements},
+                      [&] { accumulate(device, half.view(), c.view()); });
+  bench.run_in_memory("scale fp32 16M", {0, 8 * kElements}, [&] { scale(device, 1.0f, c.view()); });
+  bench.run_in_memory("sum_of_squares 16M", {0, 4 * kElements}, [&] { sum_of_squares(device, b.view()); });
+  bench.run_in_memory("dropout bf16 16M", {0, 4 * kElements},
+                      [&] { dropout(device, {.x = half.view(), .y = half.view(), .probability = 0.1f}); });
 }
 
 /// The update of a GPT-2 of 124 million parameters.
@@ -248,14 +256,14 @@ void bench_update(bench::Bench& bench, DeviceContext& device) {
   }
   Tensor narrow(device.memory(), {kCount}, DType::kBF16, MemoryTag::kParameters);
   for (const bool copies : {false, true}) {
-    bench.run(copies ? "adam_update bf16 124M" : "adam_update fp32 124M",
-              {0, static_cast<double>(kCount) * (copies ? 30 : 28)}, [&] {
-                adam_update(device, {.parameter = states[0].view(),
-                                     .exp_avg = states[1].view(),
-                                     .exp_avg_sq = states[2].view(),
-                                     .gradient = states[3].view(),
-                                     .parameter_16bit = copies ? narrow.view() : TensorView()});
-              });
+    bench.run_in_memory(copies ? "adam_update bf16 124M" : "adam_update fp32 124M",
+                        {0, static_cast<double>(kCount) * (copies ? 30 : 28)}, [&] {
+                          adam_update(device, {.parameter = states[0].view(),
+                                               .exp_avg = states[1].view(),
+                                               .exp_avg_sq = states[2].view(),
+                                               .gradient = states[3].view(),
+                                               .parameter_16bit = copies ? narrow.view() : TensorView()});
+                        });
   }
 }
 
