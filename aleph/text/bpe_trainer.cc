@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <queue>
+#include <set>
+#include <string_view>
 #include <unordered_map>
 #include <utility>
 
 #include "aleph/base/error.h"
 #include "aleph/base/json.h"
+#include "aleph/base/text_util.h"
 #include "aleph/io/file.h"
 #include "aleph/text/bpe_model.h"
 #include "aleph/text/splitter.h"
@@ -260,8 +263,19 @@ struct BpeTrainer::Words {
   std::vector<size_t> slots;  // index into words + 1, or 0; a power of two
 };
 
+/// Each has a text of its own.
+void check_special_tokens(const std::vector<std::string>& tokens) {
+  std::set<std::string_view> seen;
+  for (const std::string& token : tokens) {
+    if (token.empty()) throw Error("special tokens", "an empty one", "a text for each");
+    if (!seen.insert(token).second)
+      throw Error("special tokens", fmt::format("'{}' twice", printable(token)), "each once");
+  }
+}
+
 BpeTrainer::BpeTrainer(const BpeTrainerOptions& options)
     : options_(options), words_(std::make_unique<Words>()) {
+  check_special_tokens(options.special_tokens);
   const int64_t least = kBytes + static_cast<int64_t>(options.special_tokens.size());
   if (options.vocab_size < least) {
     throw Error(

@@ -60,6 +60,11 @@ TEST(BpeTrainerTest, OrderOfTextsDoesNotMatter) {
   EXPECT_EQ(forward.train().tokens, backward.train().tokens);
 }
 
+TEST(BpeTrainerTest, SpecialTokensHaveTextsOfTheirOwn) {
+  EXPECT_THROW(BpeTrainer({.vocab_size = 300, .special_tokens = {"<a>", "<b>", "<a>"}}), Error);
+  EXPECT_THROW(BpeTrainer({.vocab_size = 300, .special_tokens = {""}}), Error);
+}
+
 // "ab" is in three words, "cd" in two; of equal counts the pair of smaller ids, and the space has a high one.
 TEST(BpeTrainerTest, MostFrequentPairFirstThenSmallerIds) {
   const TrainedBpe bpe = trained_on("ab ab ab cd cd ef", {.vocab_size = 261, .special_tokens = {}});
