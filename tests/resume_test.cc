@@ -71,6 +71,30 @@ TEST(ResumeTest, AFinishedRunDoesNothing) {
   EXPECT_EQ(std::filesystem::last_write_time(config.save.output_dir / "model.safetensors"), written);
 }
 
+TEST(ResumeTest, AFinishedRunWithoutItsWeightsIsFinishedAgain) {
+  const TinyWorld world;
+  train::TrainConfig config = resumable(world, "lost");
+  const RunResult whole = run(config);
+  std::filesystem::remove(config.save.output_dir / "model.safetensors");
+  config.save.resume = true;
+  EXPECT_TRUE(run(config).weights == whole.weights);
+}
+
+TEST(ResumeTest, ANamedCheckpointDoesNotReplaceAFinishedRun) {
+  const TinyWorld world;
+  train::TrainConfig config = resumable(world, "named");
+  run(config);
+  config.save.resume = true;
+  config.save.resume_from = config.save.output_dir / "checkpoint-3";
+  EXPECT_THAT(fault_of([&] { train_quietly(config); }),
+              ::testing::HasSubstr("checkpoint-3: found a finished run of 6 steps in "));
+  std::filesystem::remove(config.save.output_dir / "training_run.json");
+  ::testing::internal::CaptureStderr();
+  train_quietly(config);
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(),
+              ::testing::HasSubstr("named has checkpoints of another course up to step 6"));
+}
+
 TEST(ResumeTest, ACheckpointPastTheLastStepIsRefused) {
   const TinyWorld world;
   train::TrainConfig config = resumable(world, "long");

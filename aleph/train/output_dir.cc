@@ -47,6 +47,12 @@ bool OutputDir::holds_model() const {
   return std::any_of(entries.begin(), entries.end(), is_part_of_model);
 }
 
+bool OutputDir::holds_weights() const {
+  const std::vector<fs::path> entries = io::list_directory(path_);
+  return std::any_of(entries.begin(), entries.end(),
+                     [](const fs::path& path) { return path.extension() == ".safetensors"; });
+}
+
 /// What a run would replace, in words; empty: nothing.
 std::string OutputDir::results(const TrainConfig& config) const {
   if (holds_model() || !checkpoint::find_checkpoints(path_).empty()) return "a model or checkpoints in it";

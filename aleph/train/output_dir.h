@@ -30,6 +30,8 @@ class OutputDir {
   const std::filesystem::path& path() const { return path_; }
   /// The configuration or weights of a model, of whatever format.
   bool holds_model() const;
+  /// Whether weights are among it.
+  bool holds_weights() const;
   std::optional<FinishedRun> finished() const { return read_finished_run(path_); }
 
   void create() const;

@@ -55,7 +55,9 @@ std::vector<std::string> summary_lines(const RunTotals& totals) {
       "trained {} steps, {} tokens in {} ({:.0f} tokens/s); model states {}", totals.steps, totals.tokens,
       format_duration(totals.seconds), rate, format_bytes(totals.model_state_bytes))};
   if (totals.skipped > 0)
-    lines.push_back(fmt::format("{} of the steps were skipped: gradients overflowed", totals.skipped));
+    lines.push_back(
+        fmt::format("{} of the steps were skipped: gradients overflowed{}", totals.skipped,
+                    totals.skipped < totals.steps ? "" : "; nothing was learned, try a lower --loss-scale"));
   lines.emplace_back("peak memory:");
   for (MemoryTier tier : {MemoryTier::kDevice, MemoryTier::kHost, MemoryTier::kNvme})
     lines.push_back(tier_line(totals.peaks, tier));

@@ -50,6 +50,10 @@ TEST(RunReportTest, SkippedStepsAreTold) {
   EXPECT_THAT(summary_lines(totals), Each(Not(HasSubstr("skipped"))));
   totals.add_step({.step = 3, .skipped = true}, {});
   EXPECT_THAT(summary_lines(totals), Contains(HasSubstr("1 of the steps were skipped")));
+  EXPECT_THAT(summary_lines(totals), Each(Not(HasSubstr("nothing was learned"))));
+  RunTotals nothing;
+  nothing.add_step({.step = 1, .skipped = true}, {});
+  EXPECT_THAT(summary_lines(nothing), Contains(HasSubstr("nothing was learned, try a lower --loss-scale")));
 }
 
 TEST(RunReportTest, SummaryShowsTiersAndKinds) {

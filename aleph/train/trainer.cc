@@ -43,6 +43,7 @@ class Trainer {
   void start();
   void load_or_resume();
   std::optional<std::filesystem::path> resume();
+  void warn_of_later_checkpoints() const;
   void note_start_from_the_beginning();
 
   StepRecord step();
@@ -143,7 +144,12 @@ Outcome Trainer::stop() {
 
 bool Trainer::already_finished() {
   const std::optional<FinishedRun> run = output_.finished();
-  if (!config_.save.resume || !run || run->steps < data_.total_steps()) return false;
+  if (!config_.save.resume || !run || run->steps < data_.total_steps() || !output_.holds_weights())
+    return false;
+  if (const std::filesystem::path& named = config_.save.resume_from; !named.empty())
+    throw Error("--resume " + named.string(),
+                fmt::format("a finished run of {} steps in {}", run->steps, output_.path().string()),
+                "another --output-dir to go on from it");
   console_.note("{} is finished: {} steps", output_.path().string(), run->steps);
   return true;
 }
@@ -193,6 +199,7 @@ void Trainer::load_or_resume() {
       throw Error(checkpoint->string(), fmt::format("step {}", state_.step),
                   fmt::format("one of the {} steps of this run (--steps)", data_.total_steps()));
     console_.note("resumed from {} at step {}", checkpoint->string(), state_.step);
+    if (!config_.save.resume_from.empty()) warn_of_later_checkpoints();
   } else {
     if (config_.save.resume) note_start_from_the_beginning();
     load_weights(setup_, *engine_, runtime_.device(), config_.seed, console_);
@@ -200,6 +207,17 @@ void Trainer::load_or_resume() {
   stop_if_interrupted();  // from here on there is a new run in OUTPUT
   if (config_.save.overwrite && !checkpoint) output_.remove_checkpoints();
   output_.reopen();
+}
+
+/// Those of another course of the run stay; from then on the newest is not of this one.
+void Trainer::warn_of_later_checkpoints() const {
+  const std::vector<checkpoint::CheckpointInfo> all =
+      checkpoint::find_checkpoints(output_.path(), disk_.calls);
+  if (all.empty() || all.back().step <= state_.step) return;
+  console_.warning(
+      fmt::format("{} has checkpoints of another course up to step {}: to go on with this one later, "
+                  "name its checkpoint (--resume DIR) or move those away",
+                  output_.path().string(), all.back().step));
 }
 
 /// Resuming has found no checkpoint. A model is not replaced unasked.
