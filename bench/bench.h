@@ -94,17 +94,30 @@ Timing measure(double seconds, const Body& body) {
   return timing_of(std::move(times));
 }
 
-/// Both in turn, so that a machine that slows down slows both. `settle` goes before each `body`, untimed.
-template <typename Body, typename Bound, typename Settle>
-std::pair<Timing, Timing> measure_in_turn(double seconds, const Body& body, const Bound& bound,
-                                          const Settle& settle) {
+/// Both in turn, so that a machine that slows down slows both.
+template <typename Body, typename Bound>
+std::pair<Timing, Timing> measure_in_turn(double seconds, const Body& body, const Bound& bound) {
   std::vector<double> times, bounds;
   body();
   bound();
   const Stopwatch total;
   while (times.size() < 5 || total.seconds() < seconds) {
-    settle();
     times.push_back(seconds_of(body));
+    bounds.push_back(seconds_of(bound));
+  }
+  return {timing_of(std::move(times)), timing_of(std::move(bounds))};
+}
+
+/// The same, each run twice and timed the second time: what the other left in caches, and has to be written
+/// back, counts for neither.
+template <typename Body, typename Bound>
+std::pair<Timing, Timing> measure_settled(double seconds, const Body& body, const Bound& bound) {
+  std::vector<double> times, bounds;
+  const Stopwatch total;
+  while (times.size() < 5 || total.seconds() < seconds) {
+    body();
+    times.push_back(seconds_of(body));
+    bound();
     bounds.push_back(seconds_of(bound));
   }
   return {timing_of(std::move(times)), timing_of(std::move(bounds))};
@@ -153,9 +166,7 @@ class Bench {
   void run_in_memory(const std::string& name, const Work& work, const Body& body) {
     if (!wants(name)) return;
     if (!triad_) triad_.emplace(device_);
-    // Once before it counts, so that its data are where it leaves them and the triad's are written back.
-    const auto [timing, triad] = measure_in_turn(
-        options_.seconds, body, [&] { triad_->run(); }, body);
+    const auto [timing, triad] = measure_settled(options_.seconds, body, [&] { triad_->run(); });
     Ceilings ceilings = ceilings_;
     ceilings.bytes = triad_->bytes() / triad.median;
     report(name, work, timing, ceilings);
@@ -165,7 +176,7 @@ class Bench {
   void run_against(const std::string& name, const Work& work, const Body& body, const Work& bound_work,
                    const Bound& bound) {
     if (!wants(name)) return;
-    const auto [timing, limit] = measure_in_turn(options_.seconds, body, bound, [] {});
+    const auto [timing, limit] = measure_in_turn(options_.seconds, body, bound);
     const double operations = bound_work.operations / limit.median;
     report(name, work, timing, {operations, operations, bound_work.bytes / limit.median});
   }
