@@ -6,6 +6,7 @@
 
 #include "aleph/base/error.h"
 #include "aleph/base/json.h"
+#include "aleph/base/testing.h"
 #include "aleph/io/file.h"
 #include "aleph/io/json_file.h"
 #include "aleph/io/temporary_directory.h"
@@ -32,24 +33,18 @@ std::string fault_of(const std::string& text) {
   return "";
 }
 
-std::string fault_of_directory(const std::filesystem::path& directory) {
-  try {
-    config_file(directory);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
-}
-
 TEST(ConfigFileTest, SaysWhatIsThereInItsPlace) {
   const io::TemporaryDirectory directory(std::filesystem::temp_directory_path());
-  EXPECT_EQ(fault_of_directory(directory / "none"),
+  const auto fault = [](const std::filesystem::path& path) {
+    return aleph::fault_of([&] { config_file(path); });
+  };
+  EXPECT_EQ(fault(directory / "none"),
             (directory / "none").string() + ": found no directory, expected a Hugging Face model directory");
-  EXPECT_EQ(fault_of_directory(directory.path()),
+  EXPECT_EQ(fault(directory.path()),
             directory.path().string() + ": found no config.json, expected a Hugging Face model directory");
   std::filesystem::create_directory(directory / "checkpoint-7");
   EXPECT_EQ(
-      fault_of_directory(directory.path()),
+      fault(directory.path()),
       directory.path().string() +
           ": found training checkpoints only, expected a model: the run saves it when it ends (--resume)");
   io::write_file_atomically(directory / "config.json", "{}");
