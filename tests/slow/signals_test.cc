@@ -66,6 +66,10 @@ class Signals : public ::testing::TestWithParam<bool> {
                                                     "--eval-split", "0.004", "--eval-steps",       "5",
                                                     "--resume"};
   }
+  /// Some tenths of a second for each step, and no checkpoint unless a signal asks for one.
+  Arguments long_steps(const std::string& output) const {
+    return with(arguments_of(output, 2), "--grad-accumulation", "1000") + Arguments{"--resume"};
+  }
   /// How long an undisturbed run takes, in seconds. Leaves its results in "whole".
   static double run_whole(const Arguments& arguments) {
     const Stopwatch watch;
@@ -123,25 +127,31 @@ TEST_P(Signals, OneSavesAndStopsWithinAStep) {
   EXPECT_TRUE(cut.weights == uncut.weights);
 }
 
-/// Every third time while it starts, else in the middle of the first step, which takes seconds: the first
+/// Every third time while it starts, else early in the first of long steps: the first
 /// signal alone would wait for its end and save it.
 TEST_P(Signals, ASecondOneEndsItAtOnce) {
-  const Arguments endless = with(arguments_of("cut", 3), "--grad-accumulation", "10000");
+  run_whole(long_steps("whole"));
+  const std::vector<double> seconds = log_values(world_ / "whole.jsonl", "step_seconds");
+  const double step = *std::min_element(seconds.begin(), seconds.end());
   for (int64_t i = 0; i < moments() / 2; ++i) {
     start_again();
-    Program program(endless);
+    Program program(long_steps("cut"));
     await_handlers(program);
-    sleep(i % 3 == 0 ? 0.1 * draw(2 * i) : 0.2 + 0.3 * draw(2 * i));
+    sleep(step * (i % 3 == 0 ? 0.02 * draw(2 * i) : 0.05 + 0.15 * draw(2 * i)));
     program.signal(SIGTERM);
-    sleep(0.1 * draw(2 * i + 1));
+    sleep(0.05 * step * draw(2 * i + 1));
     program.signal(SIGINT);
+    const Stopwatch watch;
     const ProgramResult result = program.wait();
+    EXPECT_LT(watch.seconds(), step / 2);
     EXPECT_EQ(result.status, 130) << result.err;
+    if (i % 3 > 0) {
+      EXPECT_EQ(result.err.find("interrupted"), std::string::npos) << result.err;
+    }
     EXPECT_EQ(steps_in(world_ / "cut.jsonl"), 0) << "the step was not waited for";
     EXPECT_EQ(newest_step(world_ / "cut"), 0) << "nothing is saved";
   }
-  run_whole(many_steps("whole"));
-  ASSERT_EQ(run_program(many_steps("cut")).status, 0);
+  ASSERT_EQ(run_program(long_steps("cut")).status, 0);
   expect_swap_is_gone();
   EXPECT_TRUE(read_result(world_.config("cut")).weights == read_result(world_.config("whole")).weights);
 }
