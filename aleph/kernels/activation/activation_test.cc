@@ -62,13 +62,62 @@ TEST_P(ActivationTest, GatedFormsMatchTheReference) {
   }
 }
 
-TEST_P(ActivationTest, GeluIsAccurateInItsTail) {
-  Tensor x = empty({1000}, DType::kF32), y = empty({1000}, DType::kF32),
-         expected = empty({1000}, DType::kF32);
-  for (int64_t i = 0; i < 1000; ++i) put(x.view(), i, -12.0 + 0.018 * static_cast<double>(i));
-  activation_forward(device_, {.activation = Activation::kGelu, .x = x.view(), .y = y.view()});
-  activation_forward_reference({.activation = Activation::kGelu, .x = x.view(), .y = expected.view()});
-  testing::expect_close(y.view(), expected.view(), 1e-6, 0, "gelu");
+struct Range {
+  Activation activation;
+  double low, high, forward, backward;  ///< bounds of the relative errors
+};
+
+TEST_P(ActivationTest, AreAccurateInTheirTails) {
+  constexpr int64_t kPoints = 5003;
+  for (const Range& range :
+       {Range{Activation::kGelu, -12.5, 14, 1e-6, 1e-6}, Range{Activation::kSigmoid, -80, 80, 5e-7, 1e-6},
+        Range{Activation::kSilu, -80, 80, 6e-7, 1e-6}, Range{Activation::kTanh, -12, 12, 3e-7, 1e-6},
+        Range{Activation::kTanh, -0.01, 0.01, 3e-7, 1e-6}}) {
+    Tensor x = empty({kPoints}, DType::kF32), dy = empty({kPoints}, DType::kF32);
+    for (int64_t i = 0; i < kPoints; ++i) {
+      put(x.view(), i, range.low + (range.high - range.low) * static_cast<double>(i) / (kPoints - 1));
+      put(dy.view(), i, 1);
+    }
+    Tensor y = empty({kPoints}, DType::kF32), expected = empty({kPoints}, DType::kF32);
+    activation_forward(device_, {.activation = range.activation, .x = x.view(), .y = y.view()});
+    activation_forward_reference({.activation = range.activation, .x = x.view(), .y = expected.view()});
+    testing::expect_close(y.view(), expected.view(), range.forward, 1e-36, "y");
+    ActivationBackwardArgs args{
+        .activation = range.activation, .x = x.view(), .dy = dy.view(), .dx = y.view()};
+    activation_backward(device_, args);
+    args.dx = expected.view();
+    activation_backward_reference(args);
+    testing::expect_close(y.view(), expected.view(), range.backward, 2e-7, "dx");
+  }
+}
+
+/// Products of numbers of every exponent, subnormal and infinite ones and NaN among them.
+template <typename T>
+void expect_rounded_like_from_float(DeviceContext& device, DType dtype) {
+  constexpr int64_t kCount = 4099;
+  Tensor x(device.memory(), {1, 2 * kCount}, dtype, MemoryTag::kActivations);
+  Tensor y(device.memory(), {1, kCount}, dtype, MemoryTag::kActivations);
+  const RandomStream stream({.seed = 11});
+  T* numbers = x.view().data<T>();
+  for (int64_t i = 0; i < 2 * kCount; ++i) {
+    numbers[i].bits =
+        static_cast<uint16_t>(0x1p16 * static_cast<double>(stream.uniform(static_cast<uint64_t>(i))));
+  }
+  gated_forward(device, {.activation = Activation::kIdentity, .x = x.view(), .y = y.view()});
+  for (int64_t i = 0; i < kCount; ++i) {
+    const float product = to_float(numbers[i]) * to_float(numbers[kCount + i]);
+    const T got = y.view().data<T>()[i], expected = from_float<T>(product);
+    if (std::isnan(product)) {
+      ASSERT_TRUE(std::isnan(to_float(got))) << i;
+    } else {
+      ASSERT_EQ(got.bits, expected.bits) << product;
+    }
+  }
+}
+
+TEST_P(ActivationTest, RoundsLikeFromFloat) {
+  expect_rounded_like_from_float<BF16>(device_, DType::kBF16);
+  expect_rounded_like_from_float<F16>(device_, DType::kF16);
 }
 
 TEST_P(ActivationTest, StaysFiniteForHugeInputs) {

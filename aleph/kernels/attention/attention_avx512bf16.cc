@@ -17,20 +17,16 @@
 
 #pragma GCC target("avx2,fma,f16c,bmi,bmi2,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")
 #include "aleph/kernels/attention/attention_tiles-inl.h"
-#include "aleph/kernels/simd/vector_avx512-inl.h"
+#include "aleph/kernels/simd/vector_avx512bf16-inl.h"
 
 namespace aleph::kernels::attention {
 namespace {
 
-using simd::Avx512Vector;
+using Vector = simd::Avx512Bf16Vector;
 
-struct Avx512Bf16Vector : Avx512Vector {
+struct PairsVector : Vector {
   using PairReg = __m512bh;
-  using Avx512Vector::store;
-  static void store(BF16* y, Reg x) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(y), (__m256i)_mm512_cvtneps_pbh(x));
-  }
-  using Avx512Vector::fma, Avx512Vector::load, Avx512Vector::set1;
+  using Vector::fma, Vector::load, Vector::set1;
 
   static PairReg load(const Pair* x) { return (__m512bh)_mm512_loadu_si512(x); }
   static PairReg set1(Pair x) { return (__m512bh)_mm512_set1_epi32(static_cast<int>(x.bits)); }
@@ -53,6 +49,6 @@ struct Avx512Bf16Vector : Avx512Vector {
 
 }  // namespace
 
-const Kernels& avx512_bf16_kernels() { return kKernels<Avx512Bf16Vector>; }
+const Kernels& avx512_bf16_kernels() { return kKernels<PairsVector>; }
 
 }  // namespace aleph::kernels::attention

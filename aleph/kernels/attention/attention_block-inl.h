@@ -70,11 +70,10 @@ concept HasPairs = requires {
 /// y = factor x for the first of n elements, at most 16.
 template <typename V, typename T>
 [[gnu::always_inline]] inline void round_scaled(const float* x, float factor, int64_t n, T* y) {
-  if constexpr (HasPairs<V> && std::is_same_v<T, BF16>) {
-    static_assert(V::kWidth == simd::kSide);
-    if (n >= simd::kSide) return V::store(y, V::mul(V::load(x), V::set1(factor)));
-  }
-  for (int64_t i = 0; i < std::min(n, simd::kSide); ++i) simd::store(y + i, x[i] * factor);
+  const int64_t count = std::min(n, simd::kSide);
+  int64_t i = 0;
+  for (; i + V::kWidth <= count; i += V::kWidth) V::store(y + i, V::mul(V::load(x + i), V::set1(factor)));
+  for (; i < count; ++i) simd::store(y + i, x[i] * factor);
 }
 
 /// Which query rows a block holds, and which keys they see.

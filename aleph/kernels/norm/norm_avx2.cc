@@ -8,7 +8,6 @@
 
 #include "aleph/kernels/norm/norm_rows.h"
 #include "aleph/kernels/simd/prefetch.h"
-#include "aleph/kernels/simd/store_row.h"
 #include "aleph/kernels/simd/vector.h"
 
 #pragma GCC target("avx2,fma,f16c,bmi,bmi2")

@@ -11,16 +11,50 @@ namespace {
 
 const norm::Kernels& kernels_of(CpuLevel level) {
 #if defined(__x86_64__)
-  if (level >= CpuLevel::kAvx512) return norm::avx512_kernels();
+  if (level == CpuLevel::kAvx512Bf16) return norm::avx512_bf16_kernels();
+  if (level == CpuLevel::kAvx512) return norm::avx512_kernels();
   if (level == CpuLevel::kAvx2) return norm::avx2_kernels();
 #endif
   return norm::portable_kernels();
 }
 
-void forward(const norm::Forward& job, int64_t rows) {
+/// x [n] as fp32: x itself, or widened in `space`.
+const float* as_fp32(const ConstTensorView& x, int64_t n, float* space) {
+  if (x.dtype() == DType::kF32) return x.data<float>();
+  dispatch_float(x.dtype(), [&]<typename T>(T) {
+    const T* numbers = x.data<T>();
+    simd::run_at(
+        cpu_level(), [=](auto) __attribute__((always_inline)) {
+#pragma omp simd
+          for (int64_t j = 0; j < n; ++j) space[j] = simd::load(numbers + j);
+        });
+  });
+  return space;
+}
+
+/// Ranges of rows in forward, one per thread.
+int64_t forward_ranges(int64_t rows, int64_t n) {
+  const int64_t grain = simd::row_grain(n);
+  return std::min<int64_t>(num_threads(), (rows + grain - 1) / grain);
+}
+
+/// Weight and bias in fp32, and a row for each range.
+int64_t forward_bytes(int64_t rows, int64_t n) {
+  return (2 + forward_ranges(rows, n)) * n * static_cast<int64_t>(sizeof(float));
+}
+
+/// `space` has forward_bytes; weight and bias, which may be null, are in the dtype of the job.
+void forward(norm::Forward job, int64_t rows, const ConstTensorView& weight, const ConstTensorView& bias,
+             float* space) {
+  const int64_t n = job.n, ranges = forward_ranges(rows, n);
+  job.weight = as_fp32(weight, n, space);
+  job.bias = bias ? as_fp32(bias, n, space + n) : nullptr;
   const norm::Kernels& kernels = kernels_of(cpu_level());
-  parallel_for(rows, simd::row_grain(job.n),
-               [&](int64_t begin, int64_t end) { kernels.forward(job, begin, end); });
+  parallel_for(ranges, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      kernels.forward(job, rows * i / ranges, rows * (i + 1) / ranges, space + (2 + i) * n);
+    }
+  });
 }
 
 /// Rows are dealt to slots by their number alone, and slots are added in order: threads do not matter. A slot
@@ -56,11 +90,7 @@ void add_slots(const float* slots, int64_t count, int64_t n, const Sums& sums) {
 void backward(norm::Backward job, int64_t rows, const ConstTensorView& weight, const Sums& sums,
               float* space) {
   const int64_t n = job.n, count = slots_of(rows), width = sums.dbias == nullptr ? n : 2 * n;
-  float* wide = space + count * width;
-  dispatch_float(job.dtype, [&]<typename T>(T) {
-    for (int64_t j = 0; j < n; ++j) wide[j] = simd::load(weight.data<T>() + j);
-  });
-  job.weight = wide;
+  job.weight = as_fp32(weight, n, space + count * width);
   const norm::Kernels& kernels = kernels_of(cpu_level());
   const int64_t grain = std::max<int64_t>(1, count * simd::row_grain(n) / std::max<int64_t>(1, rows));
   parallel_for(count, grain, [&](int64_t begin, int64_t end) {
@@ -100,18 +130,17 @@ void layer_norm_forward(DeviceContext& device, const LayerNormForwardArgs& args)
   const int64_t n = columns_of("x", args.x), rows = rows_of("x", args.x);
   if (args.bias) check_vector("bias", args.bias, n, args.x.dtype());
   check_vector("mean", args.mean, rows, DType::kF32);
+  const Buffer space = device.memory().allocate(forward_bytes(rows, n), MemoryTag::kWorkspace);
   if (device.meta()) return;
   const KernelTimer timer(device.profile(), KernelKind::kNorm, 0, bytes_of(args.x, args.y));
   forward({.dtype = args.x.dtype(),
            .x = args.x.raw(),
-           .weight = args.weight.raw(),
-           .bias = args.bias ? args.bias.raw() : nullptr,
            .y = args.y.raw(),
            .mean = args.mean.data<float>(),
            .rstd = args.rstd.data<float>(),
            .n = n,
            .epsilon = args.epsilon},
-          rows);
+          rows, args.weight, args.bias, reinterpret_cast<float*>(space.data()));
 }
 
 void layer_norm_backward(DeviceContext& device, const LayerNormBackwardArgs& args) {
@@ -136,16 +165,17 @@ void layer_norm_backward(DeviceContext& device, const LayerNormBackwardArgs& arg
 
 void rms_norm_forward(DeviceContext& device, const RmsNormForwardArgs& args) {
   check_forward(args);
+  const int64_t n = columns_of("x", args.x), rows = rows_of("x", args.x);
+  const Buffer space = device.memory().allocate(forward_bytes(rows, n), MemoryTag::kWorkspace);
   if (device.meta()) return;
   const KernelTimer timer(device.profile(), KernelKind::kNorm, 0, bytes_of(args.x, args.y));
   forward({.dtype = args.x.dtype(),
            .x = args.x.raw(),
-           .weight = args.weight.raw(),
            .y = args.y.raw(),
            .rstd = args.rstd.data<float>(),
-           .n = columns_of("x", args.x),
+           .n = n,
            .epsilon = args.epsilon},
-          rows_of("x", args.x));
+          rows, args.weight, {}, reinterpret_cast<float*>(space.data()));
 }
 
 void rms_norm_backward(DeviceContext& device, const RmsNormBackwardArgs& args) {

@@ -4,11 +4,11 @@
 
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
 
 #include "aleph/kernels/norm/norm_rows.h"
 #include "aleph/kernels/simd/prefetch.h"
 #include "aleph/kernels/simd/rows-inl.h"
-#include "aleph/kernels/simd/store_row.h"
 #include "aleph/kernels/simd/vector.h"
 
 namespace aleph::kernels::norm {
@@ -25,36 +25,46 @@ T* row_of(std::byte* data, int64_t row, int64_t n) {
   return reinterpret_cast<T*>(data) + row * n;
 }
 
+/// wide [n]: where the row stands in fp32 after its first pass, unless it is stored so.
 template <typename V, typename T, Norm kNorm>
-void forward_row(const Forward& job, CpuLevel level, int64_t row) {
+void forward_row(const Forward& job, int64_t row, float* wide) {
   const int64_t n = job.n;
-  const auto *x = row_of<T>(job.x, row, n), *weight = row_of<T>(job.weight, 0, n);
-  const T* bias = job.bias == nullptr ? nullptr : row_of<T>(job.bias, 0, n);
+  const auto* x = row_of<T>(job.x, row, n);
   T* y = row_of<T>(job.y, row, n);
+  const float *weight = job.weight, *bias = job.bias, *in = wide;
+  if constexpr (std::is_same_v<T, float>) in = x;
   simd::prefetch(x + n, n);
   simd::prefetch<1>(y + n, n);
-  float mean = 0;
+  const auto first_load = [=]<typename W>(W, int64_t j) {
+    const auto number = W::load(x + j);
+    if constexpr (!std::is_same_v<T, float>) W::store(wide + j, number);
+    return number;
+  };
+  float mean = 0, square = 0;
   if constexpr (kNorm == Norm::kLayer) {
-    mean = simd::sum_row<V>(n, [=]<typename W>(int64_t j) { return W::load(x + j); }) / static_cast<float>(n);
+    mean = simd::sum_row<V>(n, [=]<typename W>(int64_t j) { return first_load(W{}, j); }) /
+           static_cast<float>(n);
     job.mean[row] = mean;
+    square = simd::sum_row<V>(n, [=]<typename W>(int64_t j) {
+      const auto centered = W::sub(W::load(in + j), W::set1(mean));
+      return W::mul(centered, centered);
+    });
+  } else {
+    square = simd::sum_row<V>(n, [=]<typename W>(int64_t j) {
+      const auto number = first_load(W{}, j);
+      return W::mul(number, number);
+    });
   }
-  const float square = simd::sum_row<V>(n, [=]<typename W>(int64_t j) {
-    const auto centered = W::sub(W::load(x + j), W::set1(mean));
-    return W::mul(centered, centered);
-  });
   const float rstd = 1.0f / std::sqrt(square / static_cast<float>(n) + job.epsilon);
   job.rstd[row] = rstd;
-  simd::by_blocks(level, y, n, [=](int64_t first, int64_t count, float* out) {
-    const T *in = x + first, *w = weight + first, *b = bias + first;
-    const auto normal = [=]<typename W>(W, int64_t j) {
-      return W::mul(W::sub(W::load(in + j), W::set1(mean)), W::set1(rstd));
-    };
-    if (bias == nullptr)
-      return simd::for_row<V>(
-          count, [=]<typename W>(int64_t j) { W::store(out + j, W::mul(normal(W{}, j), W::load(w + j))); });
-    simd::for_row<V>(count, [=]<typename W>(int64_t j) {
-      W::store(out + j, W::fma(normal(W{}, j), W::load(w + j), W::load(b + j)));
-    });
+  const auto normal = [=]<typename W>(W, int64_t j) {
+    return W::mul(W::sub(W::load(in + j), W::set1(mean)), W::set1(rstd));
+  };
+  if (bias == nullptr)
+    return simd::for_row<V>(
+        n, [=]<typename W>(int64_t j) { W::store(y + j, W::mul(normal(W{}, j), W::load(weight + j))); });
+  simd::for_row<V>(n, [=]<typename W>(int64_t j) {
+    W::store(y + j, W::fma(normal(W{}, j), W::load(weight + j), W::load(bias + j)));
   });
 }
 
@@ -90,7 +100,7 @@ RowSums add_row(const T* x, const T* dy, const float* weight, float mean, float 
 
 /// dx of a row; adds the row to dweight and, with kBias, to dbias.
 template <typename V, typename T, Norm kNorm, bool kBias>
-void backward_row(const Backward& job, CpuLevel level, int64_t row, float* dweight, float* dbias) {
+void backward_row(const Backward& job, int64_t row, float* dweight, float* dbias) {
   const int64_t n = job.n;
   const auto *x = row_of<T>(job.x, row, n), *dy = row_of<T>(job.dy, row, n);
   const float* weight = job.weight;
@@ -100,22 +110,20 @@ void backward_row(const Backward& job, CpuLevel level, int64_t row, float* dweig
   const RowSums sums = add_row<V, kBias>(x, dy, weight, mean, rstd, n, dweight, dbias);
   const float mean_g = kNorm == Norm::kLayer ? sums.g / static_cast<float>(n) : 0.0f;
   const float mean_g_normal = sums.g_normal / static_cast<float>(n);
-  simd::by_blocks(level, row_of<T>(job.dx, row, n), n, [=](int64_t first, int64_t count, float* out) {
-    simd::for_row<V>(count, [=]<typename W>(int64_t j) {
-      const auto g = W::mul(W::load(dy + first + j), W::load(weight + first + j));
-      const auto normal = W::mul(W::sub(W::load(x + first + j), W::set1(mean)), W::set1(rstd));
-      const auto inner = W::fma(normal, W::set1(-mean_g_normal), W::sub(g, W::set1(mean_g)));
-      W::store(out + j, W::mul(W::set1(rstd), inner));
-    });
+  T* dx = row_of<T>(job.dx, row, n);
+  simd::for_row<V>(n, [=]<typename W>(int64_t j) {
+    const auto g = W::mul(W::load(dy + j), W::load(weight + j));
+    const auto normal = W::mul(W::sub(W::load(x + j), W::set1(mean)), W::set1(rstd));
+    const auto inner = W::fma(normal, W::set1(-mean_g_normal), W::sub(g, W::set1(mean_g)));
+    W::store(dx + j, W::mul(W::set1(rstd), inner));
   });
 }
 
 template <typename V>
-void forward(const Forward& job, int64_t begin, int64_t end) {
+void forward(const Forward& job, int64_t begin, int64_t end, float* wide) {
   dispatch_float(job.dtype, [&]<typename T>(T) {
-    const CpuLevel level = cpu_level();
     const auto row = job.mean == nullptr ? forward_row<V, T, Norm::kRms> : forward_row<V, T, Norm::kLayer>;
-    for (int64_t i = begin; i < end; ++i) row(job, level, i);
+    for (int64_t i = begin; i < end; ++i) row(job, i, wide);
   });
 }
 
@@ -127,11 +135,10 @@ auto backward_row_of(bool bias) {
 template <typename V>
 void backward(const Backward& job, int64_t begin, int64_t end, float* dweight, float* dbias) {
   dispatch_float(job.dtype, [&]<typename T>(T) {
-    const CpuLevel level = cpu_level();
     const bool bias = dbias != nullptr;
     const auto row = job.mean == nullptr ? backward_row_of<V, T, Norm::kRms>(bias)
                                          : backward_row_of<V, T, Norm::kLayer>(bias);
-    for (int64_t i = begin; i < end; ++i) row(job, level, i, dweight, dbias);
+    for (int64_t i = begin; i < end; ++i) row(job, i, dweight, dbias);
   });
 }
 

@@ -9,12 +9,12 @@
 
 namespace aleph::kernels::norm {
 
-/// x, y: [rows, n]; weight, bias: [n]; all of dtype.
+/// x, y: [rows, n] of dtype.
 struct Forward {
   DType dtype = DType::kF32;
   const std::byte* x = nullptr;
-  const std::byte* weight = nullptr;
-  const std::byte* bias = nullptr;  ///< may be null
+  const float* weight = nullptr;  ///< [n]
+  const float* bias = nullptr;    ///< [n]; may be null
   std::byte* y = nullptr;
   float* mean = nullptr;  ///< [rows]; null for RMS norm
   float* rstd = nullptr;  ///< [rows]
@@ -36,7 +36,8 @@ struct Backward {
 
 /// Rows [begin, end).
 struct Kernels {
-  void (*forward)(const Forward& job, int64_t begin, int64_t end);
+  /// wide: [n], scratch.
+  void (*forward)(const Forward& job, int64_t begin, int64_t end, float* wide);
   /// Adds the rows to dweight [n] and, unless null, dbias [n].
   void (*backward)(const Backward& job, int64_t begin, int64_t end, float* dweight, float* dbias);
 };
@@ -44,5 +45,6 @@ struct Kernels {
 const Kernels& portable_kernels();
 const Kernels& avx2_kernels();
 const Kernels& avx512_kernels();
+const Kernels& avx512_bf16_kernels();
 
 }  // namespace aleph::kernels::norm

@@ -33,21 +33,13 @@ CpuLevel cpu_level();
 
 namespace simd {
 
-/// Passed to bodies; multiply_add(a, b, c) = a b + c, with one rounding where the level has it;
-/// square_rest(a, a * a) is what a * a was rounded by.
+/// Passed to bodies; multiply_add(a, b, c) = a b + c, with one rounding where the level has it.
 struct Portable {
   [[gnu::always_inline]] static float multiply_add(float a, float b, float c) { return a * b + c; }
-  [[gnu::always_inline]] static float square_rest(float a, float square) {
-    const float high = std::bit_cast<float>(std::bit_cast<uint32_t>(a) & 0xfffff000u), low = a - high;
-    return ((high * high - square) + 2.0f * high * low) + low * low;  // Dekker: high squared is exact
-  }
 };
 struct Avx2 {
   [[gnu::always_inline]] static float multiply_add(float a, float b, float c) {
     return __builtin_fmaf(a, b, c);
-  }
-  [[gnu::always_inline]] static float square_rest(float a, float square) {
-    return __builtin_fmaf(a, a, -square);
   }
 };
 struct Avx512 : Avx2 {};

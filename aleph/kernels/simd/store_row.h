@@ -1,9 +1,7 @@
 // Rows of fp32 rounded to their storage.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
-#include <cstring>
 #include <type_traits>
 
 #include "aleph/kernels/simd/simd.h"
@@ -24,24 +22,6 @@ void store_row(CpuLevel level, const float* x, float factor, T* y, int64_t n) {
 #pragma omp simd
         for (int64_t i = 0; i < n; ++i) store(y + i, x[i] * factor);
       });
-}
-
-inline constexpr int64_t kRowBlock = 1024;
-
-/// Calls `body(first, count, out)` for blocks of at most kRowBlock numbers of a row y[0, n), out being y
-/// itself where it is fp32, and rounds what it writes.
-template <typename T, typename Body>
-[[gnu::always_inline]] inline void by_blocks(CpuLevel level, T* y, int64_t n, const Body& body) {
-  if constexpr (std::is_same_v<T, float>) {
-    body(0, n, y);
-  } else {
-    float out[kRowBlock];
-    for (int64_t first = 0; first < n; first += kRowBlock) {
-      const int64_t count = std::min(kRowBlock, n - first);
-      body(first, count, out);
-      store_row(level, out, 1.0f, y + first, count);
-    }
-  }
 }
 
 }  // namespace aleph::kernels::simd

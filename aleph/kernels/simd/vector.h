@@ -2,9 +2,14 @@
 //
 //   Reg, kWidth     a register of kWidth fp32 numbers
 //   Scalar          load, store, set1, add, sub, mul and fma of one number, for the rest of a row
-//   load, store     of fp32, load also of BF16 and F16; any address
-//   set1, add, sub, mul, max, fma (a b + c), sum (of a register), sum4 (of four)
+//   load, store     of fp32, BF16 and F16 (rounded as simd::store does it, NaN to some NaN); any address
+//   set1, add, sub, mul, div, fma (a b + c), sum (of a register), sum4 (of four)
+//   max, min        of a number and NaN: the second operand
+//   if_less(a, b, x, y)  x where a < b, y elsewhere
 //   keep(v, bits)   lanes whose bit is set, others 0
+//   round           the nearest whole number, of numbers below 2^22
+//   scale2(x, n)    x 2^n for whole n in [-127, 128]; may be 0 at -127 and infinite at 128
+//   square_rest(a, square)  what a a was rounded by to be square
 //   exp2
 //   kRows, kColumns registers of a product tile: rows of one operand, vectors of the other
 //
@@ -27,7 +32,10 @@ struct ScalarVector {
   [[gnu::always_inline]] static float load(const T* x) {
     return simd::load(x);
   }
-  [[gnu::always_inline]] static void store(float* y, float x) { *y = x; }
+  template <typename T>
+  [[gnu::always_inline]] static void store(T* y, float x) {
+    simd::store(y, x);
+  }
   [[gnu::always_inline]] static float set1(float x) { return x; }
   [[gnu::always_inline]] static float add(float a, float b) { return a + b; }
   [[gnu::always_inline]] static float sub(float a, float b) { return a - b; }

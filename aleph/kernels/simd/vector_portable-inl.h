@@ -26,12 +26,19 @@ struct PortableVector {
     return Reg{simd::load(x), simd::load(x + 1), simd::load(x + 2), simd::load(x + 3)};
   }
   static void store(float* y, Reg x) { std::memcpy(y, &x, sizeof(x)); }
+  template <typename T>
+  static void store(T* y, Reg x) {
+    for (int i = 0; i < kWidth; ++i) simd::store(y + i, x[i]);
+  }
   static Reg set1(float x) { return Reg{x, x, x, x}; }
   static Reg add(Reg a, Reg b) { return a + b; }
   static Reg sub(Reg a, Reg b) { return a - b; }
   static Reg mul(Reg a, Reg b) { return a * b; }
+  static Reg div(Reg a, Reg b) { return a / b; }
   static Reg fma(Reg a, Reg b, Reg c) { return a * b + c; }
   static Reg max(Reg a, Reg b) { return a > b ? a : b; }
+  static Reg min(Reg a, Reg b) { return a < b ? a : b; }
+  static Reg if_less(Reg a, Reg b, Reg x, Reg y) { return a < b ? x : y; }
   static float sum(Reg x) { return (x[0] + x[2]) + (x[1] + x[3]); }
   static void sum4(const Reg (&x)[4], float* y) {
     for (int i = 0; i < 4; ++i) y[i] = sum(x[i]);
@@ -41,16 +48,24 @@ struct PortableVector {
     const Bits kept = (Bits{all, all, all, all} & Bits{1, 2, 4, 8}) != 0;
     return reinterpret_cast<Reg>(reinterpret_cast<Bits>(x) & kept);
   }
+  static Reg round(Reg x) { return (x + kRound) - kRound; }
+  static Reg scale2(Reg x, Reg n) {
+    return x * reinterpret_cast<Reg>((reinterpret_cast<Bits>(n + kRound) + 127) << 23);
+  }
+  static Reg square_rest(Reg a, Reg square) {
+    const Reg high = reinterpret_cast<Reg>(reinterpret_cast<Bits>(a) & ~0xfff), low = a - high;
+    return ((high * high - square) + 2.0f * high * low) + low * low;  // Dekker: high squared is exact
+  }
   /// 2^x, 0 below -126.5, infinite from 127.5 on; relative error 2e-7.
   static Reg exp2(Reg x) {
-    constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
-    const Reg floor = x < -127.0f ? set1(-127.0f) : x;
-    const Reg bounded = floor > 128.0f ? set1(128.0f) : floor;
-    const Reg shifted = bounded + kRound;
-    const Reg part = bounded - (shifted - kRound);
-    const Bits power = (reinterpret_cast<Bits>(shifted) + 127) << 23;
-    return exp2_of_fraction<PortableVector>(part) * reinterpret_cast<Reg>(power);
+    const Reg bounded = min(set1(128.0f), max(set1(-127.0f), x));  // NaN stays
+    const Reg whole = round(bounded);
+    return scale2(exp2_of_fraction<PortableVector>(bounded - whole), whole);
   }
+
+ private:
+  static constexpr float kRound =
+      12582912.0f;  // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
 };
 
 }  // namespace
