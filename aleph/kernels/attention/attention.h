@@ -19,7 +19,7 @@ struct AttentionSpec {
   int64_t heads = 0;
   int64_t kv_heads = 0;  ///< divides heads
   int64_t head_dim = 0;
-  float scale = 1;  ///< factor on q k^T
+  float scale = 1;  ///< factor on q k^T; positive
   AttentionMask mask = AttentionMask::kCausal;
   int64_t window = std::numeric_limits<int64_t>::max();
   /// On the probabilities, scaled by 1 / (1 - p); (batch b, head h, query i, key j) draws at position

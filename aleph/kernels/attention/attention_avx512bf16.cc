@@ -34,6 +34,10 @@ struct PairsVector : Vector {
   static Reg fma(PairReg a, PairReg b, Reg c) { return _mm512_dpbf16_ps(c, a, b); }
 
   static __m512i round(Reg low, Reg high) { return (__m512i)_mm512_cvtne2ps_pbh(high, low); }
+  static __m512i load_halves(const BF16* low, const BF16* high) {
+    const __m512i x = _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(low)));
+    return _mm512_inserti64x4(x, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(high)), 1);
+  }
   static void store_halves(Pair* low, Pair* high, __m512i x) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(low), _mm512_castsi512_si256(x));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(high), _mm512_extracti64x4_epi64(x, 1));

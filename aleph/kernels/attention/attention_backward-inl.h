@@ -40,19 +40,19 @@ struct BackwardBlock {
     Form::load_block(block, p.q, batch, query_lanes, query, space);
     Form::load_block(block, p.dout, batch, dout_lanes, dout, space);
     std::fill(deltas, deltas + kLanes, 0.0f);
-    std::fill(log_sums, log_sums + kLanes, 0.0f);
+    std::fill(shifts, shifts + kLanes, 0.0f);
     const int64_t distance = ahead(block, p.result);
     block.for_each_row([&](int64_t l, int64_t token, int64_t head) {
       const T* result = p.result.template row<T>(batch, token, head);
       prefetch(result + distance, p.head_dim);
       deltas[l] = row_dot<V>(result, p.dout.template row<T>(batch, token, head), p.head_dim);
-      log_sums[l] = p.given_log_sums[block.statistic(batch, token, head)] * kLog2E;
+      shifts[l] = -p.given_log_sums[block.statistic(batch, token, head)] * kLog2E;
     });
   }
 
-  Element *query, *dout;              // [units(kLanes), padded(head_dim)]
-  Element *query_lanes, *dout_lanes;  // [units(head_dim), kLanes]
-  alignas(64) float deltas[kLanes], log_sums[kLanes];
+  Element *query, *dout;                             // [units(kLanes), padded(head_dim)]
+  Element *query_lanes, *dout_lanes;                 // [units(head_dim), kLanes]
+  alignas(64) float deltas[kLanes], shifts[kLanes];  // D; minus log_sum, in units of log 2
 };
 
 /// Scratch of a backward tile.
@@ -65,13 +65,13 @@ struct BackwardTile {
     Scratch scratch(memory);
     const int64_t width = padded(p.head_dim);
     queries.take(scratch, p.head_dim);
-    dquery = scratch.take<float>(kLanes * width);
-    keys = scratch.take<Element>(kKeyTile * Form::units(width));
-    values = scratch.take<Element>(kKeyTile * Form::units(width));
+    dquery = scratch.take<float>(kLanes * width);  // [kLanes, width]
+    key_space = scratch.take<Element>(kKeyTile * Form::units(width));
+    value_space = scratch.take<Element>(kKeyTile * Form::units(width));
     weights = scratch.take<Element>(kKeyTile * Form::units(kLanes));
     dscores = scratch.take<Element>(kKeyTile * Form::units(kLanes));
     keep = scratch.take<uint64_t>(kKeyTile);
-    key_columns = keys, dscore_columns = dscores;
+    key_columns = key_space, dscore_columns = dscores;
     stage = reinterpret_cast<float*>(weights), dstage = reinterpret_cast<float*>(dscores);
     if (Form::kSameColumns) return;
     key_columns = scratch.take<Element>(Form::units(kKeyTile) * width);
@@ -83,8 +83,13 @@ struct BackwardTile {
   void load_queries(const Block& block, int64_t batch) { queries.load(block, batch, dscore_space()); }
 
   void load_keys(const Problem& p, int64_t batch, int64_t kv_head, int64_t key, int64_t count) {
-    Form::load_keys(p, p.k, batch, kv_head, key, count, keys);
-    Form::load_keys(p, p.v, batch, kv_head, key, count, values);
+    if (Form::kSameColumns) {
+      Form::load_key_columns(p, p.k, batch, kv_head, key, count, key_columns);
+      keys = {key_columns, padded(p.head_dim)};
+    } else {
+      keys = Form::key_rows(p, p.k, batch, kv_head, key, count, key_space);
+    }
+    values = Form::key_rows(p, p.v, batch, kv_head, key, count, value_space);
   }
 
   /// weights and dscores of keys [key, key + count), which stand at row `offset` of keys and values.
@@ -103,11 +108,11 @@ struct BackwardTile {
     const Problem& p = block.p;
     if (!Form::kSameColumns) Form::load_key_columns(p, p.k, batch, block.kv_head, key, count, key_columns);
     block.for_each_part(key, count, [&](const Block::Part& part) {
-      const int64_t first = Form::units(part.first);
+      const int64_t first = Form::units(part.first), width = padded(p.head_dim);
       product<V, Layout::kColumns, Into::kAdd, Element>(
-          p.head_dim, kLanes - part.lane,
-          {Form::units(part.count), key_columns + first * p.head_dim, p.head_dim,
-           dscore_columns + first * kLanes + part.lane, kLanes, dquery + part.lane, kLanes});
+          std::max<int64_t>(0, block.count - part.lane), p.head_dim,
+          {Form::units(part.count), dscore_columns + first * kLanes + part.lane, kLanes,
+           key_columns + first * width, width, dquery + part.lane * width, width, &coming});
     });
   }
 
@@ -120,6 +125,7 @@ struct BackwardTile {
   }
 
   BackwardBlock<V, T> queries;
+  ComingRows coming;
   float* dquery;
 
  private:
@@ -132,56 +138,64 @@ struct BackwardTile {
                   const Kept& kept) {
     const Problem& p = block.p;
     const int64_t at = Form::kSameColumns ? part.first * kLanes : 0, row = offset + part.first;
-    multiply(part, p.head_dim, keys + row * Form::units(p.head_dim), queries.query_lanes, p.scale * kLog2E,
-             stage + at);
-    multiply(part, p.head_dim, values + row * Form::units(p.head_dim), queries.dout_lanes, 1, dstage + at);
+    multiply(part, p.head_dim, keys, row, queries.query_lanes, stage + at);
+    multiply(part, p.head_dim, values, row, queries.dout_lanes, dstage + at);
     block.mask(key + part.first, part.count, stage + at);
-    weigh(part, kept, stage + at, dstage + at);
+    with_kept(kept, [&](const auto& of) { weigh(part, of, p.scale * kLog2E, stage + at, dstage + at); });
   }
 
-  /// result [keys, kLanes] = factor rows [keys, head_dim] lanes [head_dim, kLanes], of one part.
-  static void multiply(const Block::Part& part, int64_t head_dim, const Element* rows, const Element* lanes,
-                       float factor, float* result) {
+  /// result [keys, kLanes] = rows [keys, head_dim] lanes [head_dim, kLanes], of one part, whose keys stand
+  /// from `row` on.
+  void multiply(const Block::Part& part, int64_t head_dim, const KeyRows<Element>& rows, int64_t row,
+                const Element* lanes, float* result) {
     const int64_t units = Form::units(head_dim);
-    product<V, Layout::kRows, Into::kScale, Element>(
+    product<V, Layout::kRows, Into::kSet, Element>(
         part.count, kLanes - part.lane,
-        {units, rows, units, lanes + part.lane, kLanes, result + part.lane, kLanes, factor});
+        {units, rows.data + row * rows.stride, rows.stride, lanes + part.lane, kLanes, result + part.lane,
+         kLanes, &coming});
   }
 
   /// sums [keys, padded(head_dim)] += factors [keys, lanes] rows [lanes, padded(head_dim)].
-  static void add_lanes(const Block& block, const Block::Part& part, const Element* factors,
-                        const Element* rows, float* sums) {
+  void add_lanes(const Block& block, const Block::Part& part, const Element* factors, const Element* rows,
+                 float* sums) {
     const int64_t width = padded(block.p.head_dim), lane = Form::units(part.lane);
     const int64_t lanes = std::max<int64_t>(0, block.count - part.lane);
     product<V, Layout::kRows, Into::kAdd, Element>(
         part.count, width,
         {Form::units(lanes), factors + part.first * kLaneUnits + lane, kLaneUnits, rows + lane * width, width,
-         sums + part.first * width, width});
+         sums + part.first * width, width, &coming});
   }
 
   /// Weights and gradients of the scores of one part, both of which stand from its first key on.
-  void weigh(const Block::Part& part, const Kept& kept, const float* score, const float* dweight) {
-    for (int64_t j = 0; j < part.count; j += 2) {
-      const bool two = j + 1 < part.count;
-      const int64_t key = part.first + j;
+  template <typename KeptOf>
+  void weigh(const Block::Part& part, const KeptOf& kept, float scale, const float* score,
+             const float* dweight) {
+    const auto factor = V::set1(scale);
+    for_each_two(
+        0, part.count, [&](int64_t j, auto two) __attribute__((always_inline)) {
+          const int64_t key = part.first + j;
 #pragma GCC unroll 4
-      for (int64_t l = part.lane; l < kLanes; l += V::kWidth) {
-        const int64_t at = j * kLanes + l;
-        const auto zero = V::set1(0.0f);
-        const auto log_sum = V::load(queries.log_sums + l), delta = V::load(queries.deltas + l);
-        const auto w0 = V::exp2(V::sub(V::load(score + at), log_sum));
-        const auto w1 = two ? V::exp2(V::sub(V::load(score + at + kLanes), log_sum)) : zero;
-        const auto d0 = kept.of<V>(V::load(dweight + at), key, l);
-        const auto d1 = two ? kept.of<V>(V::load(dweight + at + kLanes), key + 1, l) : zero;
-        const auto s0 = V::mul(w0, V::sub(d0, delta)), s1 = V::mul(w1, V::sub(d1, delta));
-        Form::store_rows(weights, key, l, kept.of<V>(w0, key, l), kept.of<V>(w1, key + two, l), two);
-        Form::store_rows(dscores, key, l, s0, s1, two);
-        if (!Form::kSameColumns) Form::store_columns(dscore_columns, key, l, s0, s1, two);
-      }
-    }
+          for (int64_t l = part.lane; l < kLanes; l += V::kWidth) {
+            const int64_t at = j * kLanes + l;
+            const auto shift = V::load(queries.shifts + l), delta = V::load(queries.deltas + l);
+            const auto w0 = V::exp2(V::fma(V::load(score + at), factor, shift));
+            const auto d0 = kept.template of<V>(V::load(dweight + at), key, l);
+            auto w1 = V::set1(0.0f), d1 = w1;
+            if constexpr (two) {
+              w1 = V::exp2(V::fma(V::load(score + at + kLanes), factor, shift));
+              d1 = kept.template of<V>(V::load(dweight + at + kLanes), key + 1, l);
+            }
+            const auto s0 = V::mul(w0, V::sub(d0, delta)), s1 = V::mul(w1, V::sub(d1, delta));
+            Form::store_rows(weights, key, l, kept.template of<V>(w0, key, l),
+                             kept.template of<V>(w1, key + two, l), two);
+            Form::store_rows(dscores, key, l, s0, s1, two);
+            if (!Form::kSameColumns) Form::store_columns(dscore_columns, key, l, s0, s1, two);
+          }
+        });
   }
 
-  Element *keys, *values;                 // [kKeyTile, units(head_dim)]
+  KeyRows<Element> keys, values;
+  Element *key_space, *value_space;       // [kKeyTile, units(head_dim)]
   Element *weights, *dscores;             // [kKeyTile, units(kLanes)]
   Element *key_columns, *dscore_columns;  // [units(kKeyTile), head_dim], [units(kKeyTile), kLanes]
   float *stage, *dstage;                  // scores and gradients of the weights of up to kStage keys
@@ -189,12 +203,24 @@ struct BackwardTile {
 };
 
 template <typename V, typename T>
-void backward_block(const Problem& p, int64_t batch, int64_t kv_head, int64_t index, float* memory, float* dk,
+void backward_block(const Problem& p, const Task& task, const Task* next, float* memory, float* dk,
                     float* dv) {
-  const Block block(p, kv_head, index);
-  const int64_t width = padded(p.head_dim);
+  const int64_t batch = task.batch, kv_head = task.kv_head, width = padded(p.head_dim);
+  const Block block(p, kv_head, task.block);
   BackwardTile<V, T> tile(p, memory);
   tile.load_queries(block, batch);
+  tile.coming.template add_queries<T>(p.dq, block, batch);
+  if (next != nullptr) {
+    const Block next_block(p, next->kv_head, next->block);
+    for (const auto& rows : {p.q, p.dout, p.result}) {
+      tile.coming.template add_queries<T>(rows, next_block, next->batch);
+    }
+    add_new_keys<T>(tile.coming, block, task, next_block, *next);
+  }
+  if (dk != nullptr && task.block == p.blocks() - 1) {
+    tile.coming.template add_keys<T>(p.dk, block, batch, 0, p.keys);
+    tile.coming.template add_keys<T>(p.dv, block, batch, 0, p.keys);
+  }
   std::fill(tile.dquery, tile.dquery + kLanes * width, 0.0f);
   for_each_tile(block, [&](int64_t key, int64_t count) {
     tile.load_keys(p, batch, kv_head, key, count);
@@ -213,10 +239,7 @@ void store_sums(const Problem& p, const Rows<std::byte>& target, int64_t batch, 
   for (int64_t j = 0; j < count; ++j) {
     T* row = target.template row<T>(batch, begin + j, kv_head);
     prefetch<1>(row + kAhead * target.token_stride, p.head_dim);
-    const float* sum = sums + j * padded(p.head_dim);
-    for (int64_t d = 0; d < p.head_dim; d += simd::kSide) {
-      round_scaled<V>(sum + d, factor, p.head_dim - d, row + d);
-    }
+    round_row<V>(sums + j * padded(p.head_dim), factor, p.head_dim, row);
   }
 }
 

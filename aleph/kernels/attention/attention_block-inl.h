@@ -67,13 +67,12 @@ concept HasPairs = requires {
   typename V::PairReg;
 };
 
-/// y = factor x for the first of n elements, at most 16.
+/// y = factor x, rounded.
 template <typename V, typename T>
-[[gnu::always_inline]] inline void round_scaled(const float* x, float factor, int64_t n, T* y) {
-  const int64_t count = std::min(n, simd::kSide);
+inline void round_row(const float* x, float factor, int64_t n, T* y) {
   int64_t i = 0;
-  for (; i + V::kWidth <= count; i += V::kWidth) V::store(y + i, V::mul(V::load(x + i), V::set1(factor)));
-  for (; i < count; ++i) simd::store(y + i, x[i] * factor);
+  for (; i + V::kWidth <= n; i += V::kWidth) V::store(y + i, V::mul(V::load(x + i), V::set1(factor)));
+  for (; i < n; ++i) simd::store(y + i, x[i] * factor);
 }
 
 /// Which query rows a block holds, and which keys they see.
@@ -112,30 +111,13 @@ struct Block {
     }
   }
 
-  /// Asks for the rows that `store` will write.
-  template <typename T>
-  void prefetch_rows(const Rows<std::byte>& rows, int64_t batch) const {
-    for_each_row([&](int64_t, int64_t token, int64_t at_head) {
-      prefetch<1>(rows.template row<T>(batch, token, at_head), p.head_dim);
-    });
-  }
-  /// Rounds x [padded(head_dim)][kLanes], lane l times factors[l], to its rows.
+  /// Rounds x [kLanes, padded(head_dim)], lane l times factors[l], to its rows.
   template <typename V, typename T>
   void store(const Rows<std::byte>& rows, int64_t batch, const float* x, const float* factors) const {
-    T* targets[kLanes];
     for_each_row([&](int64_t l, int64_t token, int64_t at_head) {
-      targets[l] = rows.template row<T>(batch, token, at_head);
+      round_row<V>(x + l * padded(p.head_dim), factors[l], p.head_dim,
+                   rows.template row<T>(batch, token, at_head));
     });
-    for (int64_t l = 0; l < count; l += simd::kSide) {
-      const int64_t lanes = std::min(simd::kSide, count - l);
-      for (int64_t d = 0; d < p.head_dim; d += simd::kSide) {
-        float block[simd::kSide * simd::kSide];
-        transpose_words(x + d * kLanes + l, kLanes, block, simd::kSide);
-        for (int64_t i = 0; i < lanes; ++i) {
-          round_scaled<V>(block + i * simd::kSide, factors[l + i], p.head_dim - d, targets[l + i] + d);
-        }
-      }
-    }
   }
   /// Keys of a tile that the same vectors of lanes see: no lane before `lane` sees any of them.
   struct Part {

@@ -16,6 +16,7 @@ using attention::kLanes;
 using attention::padded;
 using attention::Problem;
 using attention::Rows;
+using attention::Task;
 
 const Kernels& kernels_of(CpuLevel level) {
 #if defined(__x86_64__)
@@ -30,6 +31,7 @@ void check_spec(const AttentionSpec& spec) {
   ALEPH_CHECK(spec.heads > 0 && spec.kv_heads > 0 && spec.heads % spec.kv_heads == 0,
               "{} query heads over {} key-value heads", spec.heads, spec.kv_heads);
   ALEPH_CHECK(spec.head_dim > 0, "head_dim {}", spec.head_dim);
+  ALEPH_CHECK(spec.scale > 0, "scale {}", spec.scale);
   ALEPH_CHECK(spec.window > 0, "window {}", spec.window);
   ALEPH_CHECK(spec.dropout >= 0 && spec.dropout < 1, "dropout {}", spec.dropout);
 }
@@ -111,6 +113,17 @@ class ThreadScratch {
 /// Pairs the first with the last: neighbours then cost the same in total although causal blocks grow.
 int64_t balanced(int64_t i, int64_t n) { return i % 2 == 0 ? i / 2 : n - 1 - i / 2; }
 
+/// Task i of all blocks of all heads in order, and with the blocks of a head balanced.
+Task task_of(const Problem& p, int64_t i) {
+  const int64_t unit = i / p.blocks();
+  return {unit / p.kv_heads, unit % p.kv_heads, i % p.blocks()};
+}
+Task balanced_task(const Problem& p, int64_t i) {
+  Task task = task_of(p, i);
+  task.block = balanced(task.block, p.blocks());
+  return task;
+}
+
 /// Pairs of a query and a key it sees, over all batches and heads.
 double visible_pairs(const Problem& p) {
   double pairs = 0;
@@ -130,14 +143,13 @@ KernelTimer timer_of(DeviceContext& device, const Problem& problem, int products
 }
 
 void run_forward(DeviceContext& device, const Problem& problem) {
-  const int64_t blocks = problem.blocks(), tasks = problem.batch * problem.kv_heads * blocks;
+  const int64_t tasks = problem.batch * problem.kv_heads * problem.blocks();
   const ThreadScratch scratch(device, tasks, attention::forward_scratch(problem.head_dim));
   if (device.meta()) return;
   const Kernels& kernels = kernels_of(cpu_level());
   scratch.run(tasks, [&](int64_t i, float* memory) {
-    const int64_t unit = i / blocks;
-    kernels.forward(problem, unit / problem.kv_heads, unit % problem.kv_heads, balanced(i % blocks, blocks),
-                    memory);
+    const Task task = balanced_task(problem, i), next = balanced_task(problem, i + 1);
+    kernels.forward(problem, task, i + 1 < tasks ? &next : nullptr, memory);
   });
 }
 
@@ -150,14 +162,17 @@ void backward_by_head(DeviceContext& device, const Problem& problem) {
   if (device.meta()) return;
   const Kernels& kernels = kernels_of(cpu_level());
   scratch.run(units, [&](int64_t unit, float* memory) {
-    const int64_t batch = unit / problem.kv_heads, kv_head = unit % problem.kv_heads;
+    const int64_t blocks = problem.blocks();
     float *dk = memory, *dv = memory + sums;
     std::fill(memory, memory + 2 * sums, 0.0f);
-    for (int64_t block = 0; block < problem.blocks(); ++block) {
-      kernels.backward_block(problem, batch, kv_head, block, memory + 2 * sums, dk, dv);
+    for (int64_t i = unit * blocks; i < (unit + 1) * blocks; ++i) {
+      const Task task = task_of(problem, i), next = task_of(problem, i + 1);
+      kernels.backward_block(problem, task, i + 1 < units * blocks ? &next : nullptr, memory + 2 * sums, dk,
+                             dv);
     }
-    kernels.store_sums(problem, problem.dk, batch, kv_head, 0, problem.keys, dk, problem.scale);
-    kernels.store_sums(problem, problem.dv, batch, kv_head, 0, problem.keys, dv, 1.0f);
+    const Task first = task_of(problem, unit * blocks);
+    kernels.store_sums(problem, problem.dk, first.batch, first.kv_head, 0, problem.keys, dk, problem.scale);
+    kernels.store_sums(problem, problem.dv, first.batch, first.kv_head, 0, problem.keys, dv, 1.0f);
   });
 }
 
@@ -172,9 +187,8 @@ void backward_by_tile(DeviceContext& device, const Problem& problem) {
   if (device.meta()) return;
   const Kernels& kernels = kernels_of(cpu_level());
   scratch.run(units * blocks, [&](int64_t i, float* memory) {
-    const int64_t unit = i / blocks;
-    kernels.backward_block(problem, unit / problem.kv_heads, unit % problem.kv_heads,
-                           balanced(i % blocks, blocks), memory, nullptr, nullptr);
+    const Task task = balanced_task(problem, i), next = balanced_task(problem, i + 1);
+    kernels.backward_block(problem, task, i + 1 < units * blocks ? &next : nullptr, memory, nullptr, nullptr);
   });
   scratch.run(units * tiles, [&](int64_t i, float* memory) {
     const int64_t unit = i / tiles;

@@ -18,7 +18,7 @@ struct ForwardTile {
   using Form = Operands<V, T>;
   using Element = typename Form::Element;
 
-  ForwardTile(const Problem& p, float* memory) {
+  ForwardTile(const Problem& p, float* memory) : softmax(p.scale * kLog2E) {
     Scratch scratch(memory);
     const int64_t width = padded(p.head_dim);
     query = scratch.take<Element>(padded(Form::units(p.head_dim)) * kLanes);
@@ -26,64 +26,72 @@ struct ForwardTile {
     scores = scratch.take<float>(kKeyTile * kLanes);
     weights = Form::kSameColumns ? reinterpret_cast<Element*>(scores)
                                  : scratch.take<Element>(Form::units(kKeyTile) * kLanes);
-    keys = scratch.take<Element>(kKeyTile * Form::units(width));
+    key_space = scratch.take<Element>(kKeyTile * Form::units(width));
     values = scratch.take<Element>(Form::units(kKeyTile) * width);
     keep = scratch.take<uint64_t>(kKeyTile);
     std::fill(result, result + width * kLanes, 0.0f);
   }
 
   void load_queries(const Block& block, int64_t batch) {
-    Element* rows = Form::kSameColumns ? keys : nullptr;  // of no use beyond the call
-    Form::load_block(block, block.p.q, batch, query, rows, keys);
+    Element* rows = Form::kSameColumns ? key_space : nullptr;  // of no use beyond the call
+    Form::load_block(block, block.p.q, batch, query, rows, key_space);
   }
 
   /// Adds what keys [key, key + count) give to the result.
   void add(const Block& block, int64_t batch, int64_t key, int64_t count) {
     const Problem& p = block.p;
     const int64_t units = Form::units(p.head_dim);
-    Form::load_keys(p, p.k, batch, block.kv_head, key, count, keys);
+    const KeyRows<Element> keys = Form::key_rows(p, p.k, batch, block.kv_head, key, count, key_space);
     Form::load_key_columns(p, p.v, batch, block.kv_head, key, count, values);
     block.for_each_part(key, count, [&](const Block::Part& part) {
-      product<V, Layout::kRows, Into::kScale, Element>(
+      product<V, Layout::kRows, Into::kSet, Element>(
           part.count, kLanes - part.lane,
-          {units, keys + part.first * units, units, query + part.lane, kLanes,
-           scores + part.first * kLanes + part.lane, kLanes, p.scale * kLog2E});
+          {units, keys.data + part.first * keys.stride, keys.stride, query + part.lane, kLanes,
+           scores + part.first * kLanes + part.lane, kLanes, &coming});
     });
     block.mask(key, count, scores);
     softmax.step(block, key, count, draw_kept(block, batch, key, count, keep), scores, weights);
-    shrink(p.head_dim);
+    if (key > block.key_begin) shrink(block);
     block.for_each_part(key, count, [&](const Block::Part& part) {
       const int64_t first = Form::units(part.first);
+      const int64_t width = padded(p.head_dim);
       product<V, Layout::kColumns, Into::kAdd, Element>(
-          p.head_dim, kLanes - part.lane,
-          {Form::units(part.count), values + first * p.head_dim, p.head_dim,
-           weights + first * kLanes + part.lane, kLanes, result + part.lane, kLanes});
+          std::max<int64_t>(0, block.count - part.lane), p.head_dim,
+          {Form::units(part.count), weights + first * kLanes + part.lane, kLanes, values + first * width,
+           width, result + part.lane * width, width, &coming});
     });
   }
 
   OnlineSoftmax<V, Form> softmax;
-  float *result, *scores;  // [padded(head_dim), kLanes], [kKeyTile, kLanes]
+  ComingRows coming;
+  float *result, *scores;  // [kLanes, padded(head_dim)], [kKeyTile, kLanes]
 
  private:
-  void shrink(int64_t head_dim) {
-    for (int64_t d = 0; d < head_dim; ++d) {
-      for (int64_t l = 0; l < kLanes; l += V::kWidth) {
-        float* x = result + d * kLanes + l;
-        V::store(x, V::mul(V::load(x), V::load(softmax.rescale + l)));
+  void shrink(const Block& block) {
+    const int64_t width = padded(block.p.head_dim);
+    for (int64_t l = 0; l < block.count; ++l) {
+      for (float* x = result + l * width; x < result + (l + 1) * width; x += V::kWidth) {
+        V::store(x, V::mul(V::load(x), V::set1(softmax.rescale[l])));
       }
     }
   }
 
-  Element *query, *weights, *keys, *values;
+  Element *query, *weights, *key_space, *values;
   uint64_t* keep;
 };
 
 template <typename V, typename T>
-void forward_block(const Problem& p, int64_t batch, int64_t kv_head, int64_t index, float* memory) {
-  const Block block(p, kv_head, index);
+void forward_block(const Problem& p, const Task& task, const Task* next, float* memory) {
+  const int64_t batch = task.batch;
+  const Block block(p, task.kv_head, task.block);
   ForwardTile<V, T> tile(p, memory);
   tile.load_queries(block, batch);
-  block.template prefetch_rows<T>(p.out, batch);
+  tile.coming.template add_queries<T>(p.out, block, batch);
+  if (next != nullptr) {
+    const Block next_block(p, next->kv_head, next->block);
+    tile.coming.template add_queries<T>(p.q, next_block, next->batch);
+    add_new_keys<T>(tile.coming, block, task, next_block, *next);
+  }
   for_each_tile(block, [&](int64_t key, int64_t count) { tile.add(block, batch, key, count); });
   float inverse[kLanes];
   for (int64_t l = 0; l < kLanes; ++l) inverse[l] = 1.0f / tile.softmax.sums[l];

@@ -18,6 +18,13 @@ inline int64_t ahead(const Block& block, const Rows<const std::byte>& rows) {
   return std::max<int64_t>(1, kAhead / block.p.group) * rows.token_stride;
 }
 
+/// Rows of keys or values as they are multiplied; stride in elements.
+template <typename Element>
+struct KeyRows {
+  const Element* data = nullptr;
+  int64_t stride = 0;
+};
+
 /// Operands in fp32.
 template <typename V, typename T>
 struct Singles {
@@ -27,17 +34,23 @@ struct Singles {
 
   static constexpr int64_t units(int64_t n) { return n; }
 
-  /// Keys or values [begin, begin + count) of a head: [count, head_dim].
-  static void load_keys(const Problem& p, const Rows<const std::byte>& rows, int64_t batch, int64_t kv_head,
-                        int64_t begin, int64_t count, float* y) {
-    for (int64_t j = 0; j < count; ++j) {
-      prefetch(rows.template row<T>(batch, begin + j + kAhead, kv_head), p.head_dim);
-      widen<V>(rows.template row<T>(batch, begin + j, kv_head), p.head_dim, y + j * p.head_dim);
+  /// Keys or values [begin, begin + count) of a head, each [head_dim]: where they are, or widened in `space`.
+  static KeyRows<float> key_rows(const Problem& p, const Rows<const std::byte>& rows, int64_t batch,
+                                 int64_t kv_head, int64_t begin, int64_t count, float* space) {
+    if constexpr (std::is_same_v<T, float>) {
+      return {rows.template row<float>(batch, begin, kv_head), rows.token_stride};
+    } else {
+      load_key_columns(p, rows, batch, kv_head, begin, count, space);
+      return {space, padded(p.head_dim)};
     }
   }
+  /// [count, padded(head_dim)]; anything behind the head_dim numbers.
   static void load_key_columns(const Problem& p, const Rows<const std::byte>& rows, int64_t batch,
                                int64_t kv_head, int64_t begin, int64_t count, float* y) {
-    load_keys(p, rows, batch, kv_head, begin, count, y);
+    for (int64_t j = 0; j < count; ++j) {
+      prefetch(rows.template row<T>(batch, begin + j + kAhead, kv_head), p.head_dim);
+      widen<V>(rows.template row<T>(batch, begin + j, kv_head), p.head_dim, y + j * padded(p.head_dim));
+    }
   }
 
   /// Rows of a block, zero where there is nothing: lanes [head_dim, kLanes] and rows [kLanes,
@@ -75,18 +88,22 @@ struct Pairs {
 
   static constexpr int64_t units(int64_t n) { return (n + 1) / 2; }
 
-  /// Pairs along head_dim: [count, units(head_dim)].
-  static void load_keys(const Problem& p, const Rows<const std::byte>& rows, int64_t batch, int64_t kv_head,
-                        int64_t begin, int64_t count, Pair* y) {
+  /// Pairs along head_dim, each row [units(head_dim)]: where they are, or copied to `space` where pairs do
+  /// not begin at words.
+  static KeyRows<Pair> key_rows(const Problem& p, const Rows<const std::byte>& rows, int64_t batch,
+                                int64_t kv_head, int64_t begin, int64_t count, Pair* space) {
+    const BF16* first = rows.template row<BF16>(batch, begin, kv_head);
+    const bool words = p.head_dim % 2 == 0 && reinterpret_cast<uintptr_t>(first) % sizeof(Pair) == 0;
+    if (words) return {reinterpret_cast<const Pair*>(first), rows.token_stride / 2};
     for (int64_t j = 0; j < count; ++j) {
-      prefetch(rows.template row<BF16>(batch, begin + j + kAhead, kv_head), p.head_dim);
-      copy(rows.template row<BF16>(batch, begin + j, kv_head), p.head_dim, y + j * units(p.head_dim));
+      copy(first + j * rows.token_stride, p.head_dim, space + j * units(p.head_dim));
     }
+    return {space, units(p.head_dim)};
   }
-  /// Pairs along keys: [units(count), head_dim].
+  /// Pairs along keys: [units(count), padded(head_dim)]; anything behind the head_dim pairs.
   static void load_key_columns(const Problem& p, const Rows<const std::byte>& rows, int64_t batch,
                                int64_t kv_head, int64_t begin, int64_t count, Pair* y) {
-    for (int64_t j = 0; j < count; j += 2, y += p.head_dim) {
+    for (int64_t j = 0; j < count; j += 2, y += padded(p.head_dim)) {
       prefetch(rows.template row<BF16>(batch, begin + j + kAhead, kv_head), p.head_dim);
       prefetch(rows.template row<BF16>(batch, begin + j + 1 + kAhead, kv_head), p.head_dim);
       const BF16* first = rows.template row<BF16>(batch, begin + j, kv_head);
@@ -138,8 +155,9 @@ struct Pairs {
       for (int64_t i = 0; i < n; ++i) y[i] = {first[i].bits};
       return;
     }
-#pragma omp simd
-    for (int64_t i = 0; i < n; ++i) y[i] = {first[i].bits | uint32_t{second[i].bits} << 16};
+    int64_t i = 0;
+    for (; i + V::kWidth <= n; i += V::kWidth) V::store_zipped(y + i, V::load_halves(first + i, second + i));
+    for (; i < n; ++i) y[i] = {first[i].bits | uint32_t{second[i].bits} << 16};
   }
 };
 

@@ -4,13 +4,14 @@
 
 #include <cstdint>
 
+#include "aleph/kernels/attention/attention_coming-inl.h"
 #include "aleph/kernels/attention/attention_tiles.h"
 
 namespace aleph::kernels::attention {
 namespace {
 
 enum class Layout { kRows, kColumns };  // A stands as [m, k], or as [k, m]
-enum class Into { kScale, kAdd };       // C = factor A B, or C += A B
+enum class Into { kSet, kAdd };         // C = A B, or C += A B
 
 template <typename Element>
 struct Product {
@@ -21,7 +22,7 @@ struct Product {
   int64_t ldb = 0;
   float* c = nullptr;
   int64_t ldc = 0;
-  float factor = 1;
+  ComingRows* coming = nullptr;  // asked for meanwhile; may be null
 };
 
 template <typename V, int R, int C, Layout kLayout, Into kInto, typename Element>
@@ -52,10 +53,7 @@ template <typename V, int R, int C, Layout kLayout, Into kInto, typename Element
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8
-    for (int j = 0; j < C; ++j) {
-      if (kInto == Into::kScale) sums[r][j] = V::mul(sums[r][j], V::set1(x.factor));
-      V::store(x.c + r * x.ldc + j * V::kWidth, sums[r][j]);
-    }
+    for (int j = 0; j < C; ++j) V::store(x.c + r * x.ldc + j * V::kWidth, sums[r][j]);
   }
 }
 
@@ -70,6 +68,7 @@ inline void product_rest(int64_t m, const Product<Element>& x) {
 template <typename V, int C, Layout kLayout, Into kInto, typename Element>
 void product_columns(int64_t m, Product<Element> x) {
   for (; m >= V::kRows; m -= V::kRows) {
+    if (x.coming != nullptr) x.coming->ask();
     product_registers<V, V::kRows, C, kLayout, kInto>(x);
     x.a += kLayout == Layout::kColumns ? V::kRows : V::kRows * x.lda;
     x.c += V::kRows * x.ldc;

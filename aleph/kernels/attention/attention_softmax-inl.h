@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 
 #include "aleph/kernels/attention/attention_block-inl.h"
 #include "aleph/kernels/attention/attention_operands-inl.h"
@@ -68,11 +69,35 @@ inline void draw(const Block& block, int64_t batch, int64_t key, int64_t key_cou
 struct Kept {
   template <typename V>
   [[gnu::always_inline]] typename V::Reg of(typename V::Reg x, int64_t j, int64_t l) const {
-    return bits == nullptr ? x : V::keep(V::mul(x, V::set1(factor)), bits[j] >> l);
+    return V::keep(V::mul(x, V::set1(factor)), bits[j] >> l);
   }
   const uint64_t* bits = nullptr;
   float factor = 1;
 };
+struct AllKept {
+  template <typename V>
+  [[gnu::always_inline]] typename V::Reg of(typename V::Reg x, int64_t, int64_t) const {
+    return x;
+  }
+};
+
+/// Calls `body(kept)`, with AllKept where there is no dropout.
+template <typename Body>
+[[gnu::always_inline]] inline void with_kept(const Kept& kept, const Body& body) {
+  if (kept.bits == nullptr) {
+    body(AllKept{});
+  } else {
+    body(kept);
+  }
+}
+
+/// Calls `body(j, two)` for keys j, j + 2, ... below end; two: whether there is a key j + 1, as a constant.
+template <typename Body>
+[[gnu::always_inline]] inline void for_each_two(int64_t begin, int64_t end, const Body& body) {
+  int64_t j = begin;
+  for (; j + 1 < end; j += 2) body(j, std::true_type{});
+  if (j < end) body(j, std::false_type{});
+}
 
 inline Kept draw_kept(const Block& block, int64_t batch, int64_t key, int64_t count, uint64_t* space) {
   if (block.p.threshold == 0) return {};
@@ -82,19 +107,21 @@ inline Kept draw_kept(const Block& block, int64_t batch, int64_t key, int64_t co
 
 // ---- softmax ----
 
-/// Softmax over keys that come tile by tile: maxima and sums per lane. Scores are in units of log 2.
+/// Softmax over keys that come tile by tile: maxima and sums per lane, in units of log 2 once scores are
+/// multiplied by `scale`, which is positive.
 template <typename V, typename Operands>
 struct OnlineSoftmax {
   using Element = typename Operands::Element;
   alignas(64) float maxima[kLanes], sums[kLanes], rescale[kLanes];
+  float scale;
 
-  OnlineSoftmax() {
+  explicit OnlineSoftmax(float log2_scale) : scale(log2_scale) {
     std::fill(maxima, maxima + kLanes, kLowest);
     std::fill(sums, sums + kLanes, 0.0f);
   }
 
-  /// weights (which may be the scores) = what is kept of exp2(score - maximum) for scores [count, kLanes] of
-  /// the keys from `key` on; `rescale` is what earlier results shrink by.
+  /// weights (which may be the scores) = what is kept of exp2(scale score - maximum) for scores [count,
+  /// kLanes] of the keys from `key` on; `rescale` is what earlier results shrink by.
   void step(const Block& block, int64_t key, int64_t count, const Kept& kept, const float* scores,
             Element* weights) {
     alignas(64) float before[kLanes];
@@ -105,37 +132,41 @@ struct OnlineSoftmax {
       V::store(rescale + l, shrink);
       V::store(sums + l, V::mul(V::load(sums + l), shrink));
     }
-    block.for_each_part(key, count, [&](const Block::Part& part) { weigh(part, kept, scores, weights); });
+    block.for_each_part(key, count, [&](const Block::Part& part) {
+      with_kept(kept, [&](const auto& of) { weigh(part, of, scores, weights); });
+    });
   }
 
  private:
   void raise(const Block::Part& part, const float* scores) {
     for (int64_t l = part.lane; l < kLanes; l += V::kWidth) {
       const float* column = scores + part.first * kLanes + l;
-      auto top0 = V::load(maxima + l), top1 = top0;
+      auto top0 = V::set1(kMasked), top1 = top0;
       int64_t j = 0;
       for (; j + 2 <= part.count; j += 2) {
         top0 = V::max(top0, V::load(column + j * kLanes));
         top1 = V::max(top1, V::load(column + (j + 1) * kLanes));
       }
       if (j < part.count) top0 = V::max(top0, V::load(column + j * kLanes));
-      V::store(maxima + l, V::max(top0, top1));
+      V::store(maxima + l, V::max(V::load(maxima + l), V::mul(V::max(top0, top1), V::set1(scale))));
     }
   }
-  void weigh(const Block::Part& part, const Kept& kept, const float* scores, Element* weights) {
-    const int64_t end = part.first + part.count;
-    for (int64_t j = part.first; j < end; j += 2) {
-      const bool two = j + 1 < end;
-      const float* row = scores + j * kLanes;
+  template <typename KeptOf>
+  void weigh(const Block::Part& part, const KeptOf& kept, const float* scores, Element* weights) {
+    for_each_two(
+        part.first, part.first + part.count, [&](int64_t j, auto two) __attribute__((always_inline)) {
+          const float* row = scores + j * kLanes;
 #pragma GCC unroll 4
-      for (int64_t l = part.lane; l < kLanes; l += V::kWidth) {
-        const auto top = V::load(maxima + l);
-        const auto first = V::exp2(V::sub(V::load(row + l), top));
-        const auto second = two ? V::exp2(V::sub(V::load(row + kLanes + l), top)) : V::set1(0.0f);
-        V::store(sums + l, V::add(V::load(sums + l), V::add(first, second)));
-        Operands::store_columns(weights, j, l, kept.of<V>(first, j, l), kept.of<V>(second, j + two, l), two);
-      }
-    }
+          for (int64_t l = part.lane; l < kLanes; l += V::kWidth) {
+            const auto factor = V::set1(scale), shift = V::sub(V::set1(0.0f), V::load(maxima + l));
+            const auto first = V::exp2(V::fma(V::load(row + l), factor, shift));
+            auto second = V::set1(0.0f);
+            if constexpr (two) second = V::exp2(V::fma(V::load(row + kLanes + l), factor, shift));
+            V::store(sums + l, V::add(V::load(sums + l), V::add(first, second)));
+            Operands::store_columns(weights, j, l, kept.template of<V>(first, j, l),
+                                    kept.template of<V>(second, j + two, l), two);
+          }
+        });
   }
 };
 

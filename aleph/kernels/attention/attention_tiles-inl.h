@@ -3,7 +3,7 @@
 //
 // V is a vector of simd/vector.h with kRows x kColumns, the registers of a product tile. One that multiplies
 // pairs of bf16 has, of a register of Pairs: load, set1 and fma; and round(v, w), the bf16 of two registers
-// one after the other, store_halves and store_zipped.
+// one after the other, load_halves, store_halves and store_zipped.
 #pragma once
 
 #include "aleph/kernels/attention/attention_backward-inl.h"
@@ -16,16 +16,13 @@ namespace {
 template <typename V>
 constexpr Kernels kKernels = {
     .forward =
-        [](const Problem& p, int64_t batch, int64_t kv_head, int64_t block, float* scratch) {
-          dispatch_float(p.dtype,
-                         [&]<typename T>(T) { forward_block<V, T>(p, batch, kv_head, block, scratch); });
+        [](const Problem& p, const Task& task, const Task* next, float* scratch) {
+          dispatch_float(p.dtype, [&]<typename T>(T) { forward_block<V, T>(p, task, next, scratch); });
         },
     .backward_block =
-        [](const Problem& p, int64_t batch, int64_t kv_head, int64_t block, float* scratch, float* dk,
-           float* dv) {
-          dispatch_float(p.dtype, [&]<typename T>(T) {
-            backward_block<V, T>(p, batch, kv_head, block, scratch, dk, dv);
-          });
+        [](const Problem& p, const Task& task, const Task* next, float* scratch, float* dk, float* dv) {
+          dispatch_float(p.dtype,
+                         [&]<typename T>(T) { backward_block<V, T>(p, task, next, scratch, dk, dv); });
         },
     .backward_tile =
         [](const Problem& p, int64_t batch, int64_t kv_head, int64_t tile, float* scratch, float* dk,

@@ -21,6 +21,7 @@ inline constexpr int64_t kDecodeTile = 256;  ///< keys of a tile of the decoding
 inline constexpr int64_t kPad = 16;  ///< floats of the widest vector: rows of scratch are padded to it
 
 /// Two bf16 numbers that are neighbours along the dimension a product sums over, the first in the low half.
+/// Also read where they are stored as BF16.
 struct Pair {
   uint32_t bits;
 };
@@ -69,6 +70,11 @@ struct Problem {
   int64_t key_tiles() const { return (keys + kKeyTile - 1) / kKeyTile; }
 };
 
+/// A block of queries of one key-value head.
+struct Task {
+  int64_t batch = 0, kv_head = 0, block = 0;
+};
+
 /// Keys a split of the decoding pass reads: depends on the problem only, at most 64 splits.
 inline int64_t decode_split(int64_t visible) {
   constexpr int64_t kMostSplits = 64;
@@ -85,11 +91,11 @@ inline int64_t decode_partial(int64_t head_dim) { return kPad + padded(head_dim)
 
 /// What one instruction set computes. Scratch comes uninitialised.
 struct Kernels {
-  /// Block `block` of (batch, kv_head).
-  void (*forward)(const Problem& problem, int64_t batch, int64_t kv_head, int64_t block, float* scratch);
+  /// Results of a block. Meanwhile asks for the rows of `next`, unless null.
+  void (*forward)(const Problem& problem, const Task& task, const Task* next, float* scratch);
   /// dq of a block; with dk, dv ([keys, padded(head_dim)], sums so far) also adds what the block gives them.
-  void (*backward_block)(const Problem& problem, int64_t batch, int64_t kv_head, int64_t block,
-                         float* scratch, float* dk, float* dv);
+  void (*backward_block)(const Problem& problem, const Task& task, const Task* next, float* scratch,
+                         float* dk, float* dv);
   /// dk and dv of one key tile from all blocks in order; dk, dv: [kKeyTile, padded(head_dim)] scratch.
   void (*backward_tile)(const Problem& problem, int64_t batch, int64_t kv_head, int64_t tile, float* scratch,
                         float* dk, float* dv);
