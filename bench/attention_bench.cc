@@ -104,22 +104,22 @@ void run_training(bench::Bench& bench, DeviceContext& device, const Case& c) {
          dqkv = random_tensor(device, qkv.shape(), c.dtype);
   Tensor log_sums = random_tensor(device, {c.batch, c.heads, c.seq}, DType::kF32);
   const double product = 2 * c.visible_scores() * static_cast<double>(c.head_dim);
-  bench.run(
+  bench.run_in_cores(
       "forward " + c.name,
       {.operations = 2 * product, .dtype = c.dtype, .instructions = kForward * c.visible_scores()}, [&] {
         attention_forward(
             device, {.spec = c.spec(), .qkv = qkv.view(), .out = out.view(), .log_sums = log_sums.view()});
       });
-  bench.run("backward " + c.name,
-            {.operations = 5 * product, .dtype = c.dtype, .instructions = kBackward * c.visible_scores()},
-            [&] {
-              attention_backward(device, {.spec = c.spec(),
-                                          .qkv = qkv.view(),
-                                          .out = out.view(),
-                                          .log_sums = log_sums.view(),
-                                          .dout = dout.view(),
-                                          .dqkv = dqkv.view()});
-            });
+  bench.run_in_cores(
+      "backward " + c.name,
+      {.operations = 5 * product, .dtype = c.dtype, .instructions = kBackward * c.visible_scores()}, [&] {
+        attention_backward(device, {.spec = c.spec(),
+                                    .qkv = qkv.view(),
+                                    .out = out.view(),
+                                    .log_sums = log_sums.view(),
+                                    .dout = dout.view(),
+                                    .dqkv = dqkv.view()});
+      });
 }
 
 void run_decode(bench::Bench& bench, DeviceContext& device, const DecodeCase& c) {
@@ -128,7 +128,7 @@ void run_decode(bench::Bench& bench, DeviceContext& device, const DecodeCase& c)
   const Tensor q = random_tensor(device, {1, c.heads, c.head_dim}, c.dtype);
   Tensor out = random_tensor(device, q.shape(), c.dtype);
   const AttentionSpec spec{.heads = c.heads, .kv_heads = c.kv_heads, .head_dim = c.head_dim, .scale = 0.1f};
-  bench.run("decode " + c.name, {.bytes = static_cast<double>(keys.bytes() + values.bytes())}, [&] {
+  bench.run_in_memory("decode " + c.name, {.bytes = static_cast<double>(keys.bytes() + values.bytes())}, [&] {
     attention_cached(device, {.spec = spec,
                               .q = q.view(),
                               .keys = keys.view(),

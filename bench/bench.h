@@ -171,6 +171,18 @@ class Bench {
     ceilings.bytes = triad_->bytes() / triad.median;
     report(name, work, timing, ceilings);
   }
+  /// Of a kernel that arithmetic bounds: in turn with a product of matrices of its dtype, whose rate is the
+  /// ceiling of its operations.
+  template <typename Body>
+  void run_in_cores(const std::string& name, const Work& work, const Body& body) {
+    if (!wants(name)) return;
+    kernels::CeilingProduct product(device_, work.dtype, {1024, 3072, 768});
+    const auto [timing, limit] = measure_settled(options_.seconds, body, [&] { product.run(); });
+    Ceilings ceilings = ceilings_;
+    (work.dtype == DType::kF32 ? ceilings.fp32_operations : ceilings.bf16_operations) =
+        product.operations() / limit.median;
+    report(name, work, timing, ceilings);
+  }
   /// Measures `body` in turn with `bound`, whose rates are the ceilings of this case.
   template <typename Body, typename Bound>
   void run_against(const std::string& name, const Work& work, const Body& body, const Work& bound_work,

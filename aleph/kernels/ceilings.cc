@@ -6,7 +6,6 @@
 
 #include "aleph/base/clock.h"
 #include "aleph/kernels/checks.h"
-#include "aleph/kernels/matmul/matmul.h"
 #include "aleph/kernels/simd/simd.h"
 
 namespace aleph::kernels {
@@ -33,22 +32,25 @@ Tensor filled(DeviceContext& device, const Shape& shape, DType dtype) {
   return tensor;
 }
 
-double product_seconds(DeviceContext& device, DType dtype, const ProductSize& size, double seconds) {
-  const Tensor a = filled(device, {size.m, size.k}, dtype);
-  const PackedWeight b(device, filled(device, {size.n, size.k}, dtype).view());
-  Tensor c(device.memory(), {size.m, size.n}, dtype, MemoryTag::kWorkspace);
-  return best_seconds(seconds,
-                      [&] { matmul(device, PackedMatmulArgs{.a = a.view(), .weight = &b, .c = c.view()}); });
-}
-
 }  // namespace
+
+CeilingProduct::CeilingProduct(DeviceContext& device, DType dtype, const ProductSize& size)
+    : device_(device),
+      a_(filled(device, {size.m, size.k}, dtype)),
+      c_(device.memory(), {size.m, size.n}, dtype, MemoryTag::kWorkspace),
+      b_(device, filled(device, {size.n, size.k}, dtype).view()) {}
+
+void CeilingProduct::run() { matmul(device_, PackedMatmulArgs{.a = a_.view(), .weight = &b_, .c = c_.view()}); }
+
+double CeilingProduct::operations() const { return product_operations(c_.shape()[0], c_.shape()[1], a_.shape()[1]); }
 
 double matmul_ceiling(DeviceContext& device, DType dtype, std::span<const ProductSize> sizes,
                       double seconds) {
   double operations = 0, best = 0;
   for (const ProductSize& size : sizes) {
-    operations += size.count * product_operations(size.m, size.n, size.k);
-    best += size.count * product_seconds(device, dtype, size, seconds / static_cast<double>(sizes.size()));
+    CeilingProduct product(device, dtype, size);
+    operations += size.count * product.operations();
+    best += size.count * best_seconds(seconds / static_cast<double>(sizes.size()), [&] { product.run(); });
   }
   return operations / best;
 }

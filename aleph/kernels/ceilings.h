@@ -4,6 +4,7 @@
 
 #include <span>
 
+#include "aleph/kernels/matmul/matmul.h"
 #include "aleph/tensor/device.h"
 #include "aleph/tensor/tensor.h"
 
@@ -15,8 +16,23 @@ struct ProductSize {
   double count = 1;
 };
 
-/// Operations per second of `sizes` together, each at the best of repeated runs: the library's product of
-/// matrices of `dtype`, with b in the layout that it multiplies fastest already. Takes about `seconds`. Books
+/// One such product by the library, with b in the layout that it multiplies fastest already. Books its
+/// operands on the device.
+class CeilingProduct {
+ public:
+  CeilingProduct(DeviceContext& device, DType dtype, const ProductSize& size);
+
+  void run();
+  /// Operations of one run.
+  double operations() const;
+
+ private:
+  DeviceContext& device_;
+  Tensor a_, c_;
+  PackedWeight b_;
+};
+
+/// Operations per second of `sizes` together, each at the best of repeated runs. Takes about `seconds`. Books
 /// the operands of one product at a time on the device.
 double matmul_ceiling(DeviceContext& device, DType dtype, std::span<const ProductSize> sizes, double seconds);
 
