@@ -2,6 +2,7 @@
 
 #include "aleph/kernels/checks.h"
 #include "aleph/kernels/embedding/embedding.h"
+#include "aleph/kernels/simd/prefetch.h"
 #include "aleph/kernels/simd/simd.h"
 
 namespace aleph::kernels {
@@ -26,6 +27,9 @@ void check_lookup(const ConstTensorView& ids, const ConstTensorView& rows, const
   check_vector("ids", ids, rows_of("rows", rows), DType::kI32);
 }
 
+/// Rows of the table lie anywhere: each is asked for this many tokens before it is needed.
+constexpr int64_t kAhead = 2;
+
 template <typename T>
 void gather(const EmbeddingForwardArgs& args, int64_t n) {
   const int32_t* ids = args.ids.data<int32_t>();
@@ -37,6 +41,7 @@ void gather(const EmbeddingForwardArgs& args, int64_t n) {
         for (int64_t token = begin; token < end; ++token) {
           const T* from = table + ids[token] * n;
           T* to = y + token * n;
+          if (token + kAhead < end) simd::prefetch(table + ids[token + kAhead] * n, n);
           if (!args.accumulate) {
             std::memcpy(to, from, static_cast<size_t>(n) * sizeof(T));
             continue;
@@ -59,6 +64,8 @@ void scatter_add(const EmbeddingBackwardArgs& args, int64_t n) {
       n, std::max<int64_t>(64, simd::row_grain(tokens)),
       [&](auto, int64_t begin, int64_t end) __attribute__((always_inline)) {
         for (int64_t token = 0; token < tokens; ++token) {
+          if (token + kAhead < tokens)
+            simd::prefetch<1>(dtable + ids[token + kAhead] * n + begin, end - begin);
           if (ids[token] == args.padding_id) continue;
           float* to = dtable + ids[token] * n;
           const T* from = dy + token * n;
