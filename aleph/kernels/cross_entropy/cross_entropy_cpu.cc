@@ -4,40 +4,22 @@
 
 #include "aleph/kernels/checks.h"
 #include "aleph/kernels/cross_entropy/cross_entropy.h"
-#include "aleph/kernels/simd/math.h"
-#include "aleph/kernels/simd/prefetch.h"
-#include "aleph/kernels/simd/store_row.h"
+#include "aleph/kernels/cross_entropy/logits.h"
+#include "aleph/kernels/simd/simd.h"
 
 namespace aleph::kernels {
 namespace {
 
-constexpr int64_t kChunk = 2048;     // logits that share a maximum
-constexpr int64_t kPiece = 256;      // logits between two requests for those of the next chunk
-constexpr float kLowest = -3.0e38f;  // maximum before the first logit
+using logits::kChunk;
+using logits::kLowest;
 
-/// The largest of x and `largest`.
-[[gnu::always_inline]] inline float raised(const float* x, int64_t n, float largest) {
-#pragma omp simd reduction(max : largest)
-  for (int64_t j = 0; j < n; ++j) largest = x[j] > largest ? x[j] : largest;
-  return largest;
-}
-
-/// Returns the sum of e^(x - largest), largest at least as large as every x; keeps each in y unless null.
-template <typename Isa>
-[[gnu::always_inline]] inline float exponentials(const float* x, int64_t n, float largest, float* y) {
-  float sum = 0;
-  if (y == nullptr) {
-#pragma omp simd reduction(+ : sum)
-    for (int64_t j = 0; j < n; ++j) sum += simd::exp_of_negative<Isa>(x[j] - largest);
-    return sum;
-  }
-#pragma omp simd reduction(+ : sum)
-  for (int64_t j = 0; j < n; ++j) {
-    const float e = simd::exp_of_negative<Isa>(x[j] - largest);
-    y[j] = e;
-    sum += e;
-  }
-  return sum;
+const logits::Kernels& kernels_of(CpuLevel level) {
+#if defined(__x86_64__)
+  if (level == CpuLevel::kAvx512Bf16) return logits::avx512_bf16_kernels();
+  if (level == CpuLevel::kAvx512) return logits::avx512_kernels();
+  if (level == CpuLevel::kAvx2) return logits::avx2_kernels();
+#endif
+  return logits::portable_kernels();
 }
 
 struct LogSum {
@@ -56,13 +38,18 @@ struct ScannedRow {
   int32_t label = 0;
   float at_label = 0, scale = 0;
 
+  logits::Target target() const {
+    if (gradient == nullptr) return {};
+    return {reinterpret_cast<std::byte*>(gradient), static_cast<int64_t>(sizeof(T))};
+  }
   /// gradient = probabilities times scale for the chunk that begins at `first`.
-  void write(CpuLevel level, int64_t first, int64_t n) const {
+  void write(const logits::Kernels& kernels, int64_t first, int64_t n) const {
     if (gradient == nullptr) return;
     const int64_t count = std::min(kChunk, n - first);
     const double shrink = std::exp(static_cast<double>(maxima[first / kChunk]) - total.largest);
     const auto factor = static_cast<float>(scale / total.sum * shrink);
-    simd::store_row(level, values + first, factor, gradient + first, count);
+    kernels.scale(values + first, factor, dtype_of<T>(), reinterpret_cast<std::byte*>(gradient + first),
+                  count);
     if (label < first || label >= first + count) return;
     const double probability = std::exp(static_cast<double>(at_label) - total.largest) / total.sum;
     simd::store(gradient + label, static_cast<float>((probability - 1) * scale));
@@ -70,22 +57,20 @@ struct ScannedRow {
 };
 
 /// One pass: a chunk's exponentials, kept in values unless null, stand against the largest logit so far, kept
-/// in maxima. Before a chunk is computed `before(first)` is called; the next one comes from memory meanwhile.
-template <typename Isa, typename Before>
-[[gnu::always_inline]] inline LogSum scan_row(const float* x, int64_t n, float* values, float* maxima,
-                                              const Before& before) {
+/// in maxima. Before a chunk is computed `before(first)` is called, which may write the chunk of `target`;
+/// the next chunks come from memory meanwhile.
+template <typename Before>
+LogSum scan_row(const logits::Kernels& kernels, const float* x, int64_t n, float* values, float* maxima,
+                const logits::Target& target, const Before& before) {
   LogSum total;
   for (int64_t first = 0; first < n; first += kChunk) {
     before(first);
     const int64_t count = std::min(kChunk, n - first);
-    const float largest = raised(x + first, count, total.largest);
+    const float largest = kernels.largest(x + first, count, total.largest);
     total.sum *= std::exp(static_cast<double>(total.largest) - largest);
     total.largest = maxima[first / kChunk] = largest;
-    for (int64_t at = first; at < first + count; at += kPiece) {
-      simd::prefetch(x + at + kChunk, kPiece);
-      total.sum += exponentials<Isa>(x + at, std::min(kPiece, first + count - at), largest,
-                                     values == nullptr ? nullptr : values + at);
-    }
+    total.sum += kernels.exponentials(x + first, count, largest, values == nullptr ? nullptr : values + first,
+                                      target.at(first + kChunk));
   }
   return total;
 }
@@ -116,12 +101,8 @@ class RowScorer {
     const float* x = args_.logits.data<float>() + row * n_;
     const float at_label = x[label];  // the gradient may be written over the logits
     float *values = values_of(gradient), *maxima = maxima_ + turn_ * chunks(n_);
-    LogSum total;
-    simd::run_at(
-        level_, [&](auto isa) __attribute__((always_inline)) {
-          total = scan_row<decltype(isa)>(x, n_, values, maxima,
-                                          [&](int64_t first) { before_.write(level_, first, n_); });
-        });
+    const LogSum total = scan_row(kernels_, x, n_, values, maxima, before_.target(),
+                                  [&](int64_t first) { before_.write(kernels_, first, n_); });
     loss = static_cast<float>(std::log(total.sum) + total.largest - at_label);
     before_ = {.gradient = gradient,
                .values = values,
@@ -135,7 +116,7 @@ class RowScorer {
 
   /// Writes the last gradient.
   void finish() {
-    for (int64_t first = 0; first < n_; first += kChunk) before_.write(level_, first, n_);
+    for (int64_t first = 0; first < n_; first += kChunk) before_.write(kernels_, first, n_);
     before_ = {};
   }
 
@@ -150,7 +131,7 @@ class RowScorer {
   const CrossEntropyArgs& args_;
   int64_t n_;
   float *maxima_, *values_;
-  CpuLevel level_ = cpu_level();
+  const logits::Kernels& kernels_ = kernels_of(cpu_level());
   int turn_ = 0;
   ScannedRow<T> before_;
 };

@@ -1,0 +1,20 @@
+// Logits with AVX2 and FMA.
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cstring>
+#include <type_traits>
+
+#include "aleph/kernels/cross_entropy/logits.h"
+#include "aleph/kernels/simd/prefetch.h"
+#include "aleph/kernels/simd/vector.h"
+
+#pragma GCC target("avx2,fma,f16c,bmi,bmi2")
+#include "aleph/kernels/cross_entropy/logits-inl.h"
+#include "aleph/kernels/simd/vector_avx2-inl.h"
+
+namespace aleph::kernels::logits {
+
+const Kernels& avx2_kernels() { return kKernels<simd::Avx2Vector>; }
+
+}  // namespace aleph::kernels::logits
