@@ -109,8 +109,9 @@ struct BackwardTile {
     if (!Form::kSameColumns) Form::load_key_columns(p, p.k, batch, block.kv_head, key, count, key_columns);
     block.for_each_part(key, count, [&](const Block::Part& part) {
       const int64_t first = Form::units(part.first), width = padded(p.head_dim);
-      product<V, Layout::kColumns, Into::kAdd, Element>(
-          std::max<int64_t>(0, block.count - part.lane), p.head_dim,
+      const bool first_keys = key + part.first == block.key_begin;  // which all lanes see
+      product_into<V, Layout::kColumns, Element>(
+          first_keys, std::max<int64_t>(0, block.count - part.lane), p.head_dim,
           {Form::units(part.count), dscore_columns + first * kLanes + part.lane, kLanes,
            key_columns + first * width, width, dquery + part.lane * width, width, &coming});
     });
@@ -171,13 +172,11 @@ struct BackwardTile {
   void weigh(const Block::Part& part, const KeptOf& kept, float scale, const float* score,
              const float* dweight) {
     const auto factor = V::set1(scale);
-    for_each_two(
-        0, part.count, [&](int64_t j, auto two) __attribute__((always_inline)) {
-          const int64_t key = part.first + j;
-#pragma GCC unroll 4
-          for (int64_t l = part.lane; l < kLanes; l += V::kWidth) {
-            const int64_t at = j * kLanes + l;
-            const auto shift = V::load(queries.shifts + l), delta = V::load(queries.deltas + l);
+    for (int64_t l = part.lane; l < kLanes; l += V::kWidth) {
+      const auto shift = V::load(queries.shifts + l), delta = V::load(queries.deltas + l);
+      for_each_two(
+          0, part.count, [&](int64_t j, auto two) __attribute__((always_inline)) {
+            const int64_t at = j * kLanes + l, key = part.first + j;
             const auto w0 = V::exp2(V::fma(V::load(score + at), factor, shift));
             const auto d0 = kept.template of<V>(V::load(dweight + at), key, l);
             auto w1 = V::set1(0.0f), d1 = w1;
@@ -190,8 +189,8 @@ struct BackwardTile {
                              kept.template of<V>(w1, key + two, l), two);
             Form::store_rows(dscores, key, l, s0, s1, two);
             if (!Form::kSameColumns) Form::store_columns(dscore_columns, key, l, s0, s1, two);
-          }
-        });
+          });
+    }
   }
 
   KeyRows<Element> keys, values;
@@ -221,7 +220,6 @@ void backward_block(const Problem& p, const Task& task, const Task* next, float*
     tile.coming.template add_keys<T>(p.dk, block, batch, 0, p.keys);
     tile.coming.template add_keys<T>(p.dv, block, batch, 0, p.keys);
   }
-  std::fill(tile.dquery, tile.dquery + kLanes * width, 0.0f);
   for_each_tile(block, [&](int64_t key, int64_t count) {
     tile.load_keys(p, batch, kv_head, key, count);
     tile.scores(block, batch, key, count, 0);

@@ -29,7 +29,6 @@ struct ForwardTile {
     key_space = scratch.take<Element>(kKeyTile * Form::units(width));
     values = scratch.take<Element>(Form::units(kKeyTile) * width);
     keep = scratch.take<uint64_t>(kKeyTile);
-    std::fill(result, result + width * kLanes, 0.0f);
   }
 
   void load_queries(const Block& block, int64_t batch) {
@@ -55,8 +54,9 @@ struct ForwardTile {
     block.for_each_part(key, count, [&](const Block::Part& part) {
       const int64_t first = Form::units(part.first);
       const int64_t width = padded(p.head_dim);
-      product<V, Layout::kColumns, Into::kAdd, Element>(
-          std::max<int64_t>(0, block.count - part.lane), p.head_dim,
+      const bool first_keys = key + part.first == block.key_begin;  // which all lanes see
+      product_into<V, Layout::kColumns, Element>(
+          first_keys, std::max<int64_t>(0, block.count - part.lane), p.head_dim,
           {Form::units(part.count), weights + first * kLanes + part.lane, kLanes, values + first * width,
            width, result + part.lane * width, width, &coming});
     });

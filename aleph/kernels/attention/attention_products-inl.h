@@ -94,5 +94,15 @@ void product(int64_t m, int64_t n, Product<Element> x) {
   product_last<V, V::kColumns - 1, kLayout, kInto>(vectors, m, x);
 }
 
+/// C = A B where `set`, C += A B elsewhere.
+template <typename V, Layout kLayout, typename Element>
+void product_into(bool set, int64_t m, int64_t n, const Product<Element>& x) {
+  if (set) {
+    product<V, kLayout, Into::kSet>(m, n, x);
+  } else {
+    product<V, kLayout, Into::kAdd>(m, n, x);
+  }
+}
+
 }  // namespace
 }  // namespace aleph::kernels::attention

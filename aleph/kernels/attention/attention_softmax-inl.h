@@ -153,20 +153,21 @@ struct OnlineSoftmax {
   }
   template <typename KeptOf>
   void weigh(const Block::Part& part, const KeptOf& kept, const float* scores, Element* weights) {
-    for_each_two(
-        part.first, part.first + part.count, [&](int64_t j, auto two) __attribute__((always_inline)) {
-          const float* row = scores + j * kLanes;
-#pragma GCC unroll 4
-          for (int64_t l = part.lane; l < kLanes; l += V::kWidth) {
-            const auto factor = V::set1(scale), shift = V::sub(V::set1(0.0f), V::load(maxima + l));
-            const auto first = V::exp2(V::fma(V::load(row + l), factor, shift));
+    for (int64_t l = part.lane; l < kLanes; l += V::kWidth) {
+      const auto factor = V::set1(scale), shift = V::sub(V::set1(0.0f), V::load(maxima + l));
+      auto sum = V::load(sums + l);
+      for_each_two(
+          part.first, part.first + part.count, [&](int64_t j, auto two) __attribute__((always_inline)) {
+            const float* row = scores + j * kLanes + l;
+            const auto first = V::exp2(V::fma(V::load(row), factor, shift));
             auto second = V::set1(0.0f);
-            if constexpr (two) second = V::exp2(V::fma(V::load(row + kLanes + l), factor, shift));
-            V::store(sums + l, V::add(V::load(sums + l), V::add(first, second)));
+            if constexpr (two) second = V::exp2(V::fma(V::load(row + kLanes), factor, shift));
+            sum = V::add(sum, V::add(first, second));
             Operands::store_columns(weights, j, l, kept.template of<V>(first, j, l),
                                     kept.template of<V>(second, j + two, l), two);
-          }
-        });
+          });
+      V::store(sums + l, sum);
+    }
   }
 };
 
