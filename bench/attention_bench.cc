@@ -93,9 +93,9 @@ Tensor random_tensor(DeviceContext& device, const Shape& shape, DType dtype) {
   return tensor;
 }
 
-// Instructions for each visible score: forward scale, maximum, difference and exp2 (9), sum; backward two
-// scales, difference and exp2 (9), difference, product.
-constexpr double kForward = 13, kBackward = 14;
+// Instructions for each visible score: forward maximum, difference, scale and exp2 (9), sum; backward scale
+// with difference and exp2 (9), difference, product.
+constexpr double kForward = 13, kBackward = 12;
 
 void run_training(bench::Bench& bench, DeviceContext& device, const Case& c) {
   const Tensor qkv = random_tensor(device, {c.batch, c.seq, c.heads + 2 * c.kv_heads, c.head_dim}, c.dtype);

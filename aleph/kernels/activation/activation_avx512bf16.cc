@@ -18,6 +18,6 @@
 
 namespace aleph::kernels::activation {
 
-const Kernels& avx512_bf16_kernels() { return kKernels<simd::Avx512Bf16Vector>; }
+const Kernels& Levels::avx512_bf16() { return kKernels<simd::Avx512Bf16Vector>; }
 
 }  // namespace aleph::kernels::activation

@@ -9,17 +9,8 @@
 namespace aleph::kernels {
 namespace {
 
-const activation::Kernels& kernels_of(CpuLevel level) {
-#if defined(__x86_64__)
-  if (level == CpuLevel::kAvx512Bf16) return activation::avx512_bf16_kernels();
-  if (level == CpuLevel::kAvx512) return activation::avx512_kernels();
-  if (level == CpuLevel::kAvx2) return activation::avx2_kernels();
-#endif
-  return activation::portable_kernels();
-}
-
-constexpr int64_t kBlock = 512;
-constexpr int64_t kGrain = 8 * kBlock;
+constexpr int64_t kBlock = 512;         // of a row: a long one has work for many threads
+constexpr int64_t kGrain = 8 * kBlock;  // numbers of a task, so that starting it pays
 
 /// Calls `body(row, begin, count)` on blocks of the rows of a [rows, n] matrix, in parallel.
 template <typename Body>
@@ -48,7 +39,7 @@ void activation_forward(DeviceContext& device, const ActivationForwardArgs& args
   check_like("y", args.y, args.x);
   if (device.meta()) return;
   const KernelTimer timer(device.profile(), KernelKind::kActivation, 0, bytes_of(args.x, args.y));
-  const activation::Kernels& kernels = kernels_of(cpu_level());
+  const activation::Kernels& kernels = kernels_of<activation::Levels>(cpu_level());
   const int64_t size = dtype_bytes(args.x.dtype());
   parallel_for(args.x.elements(), kGrain, [&](int64_t begin, int64_t end) {
     kernels.forward({args.activation, args.x.dtype()}, args.x.raw() + begin * size,
@@ -62,7 +53,7 @@ void activation_backward(DeviceContext& device, const ActivationBackwardArgs& ar
   check_like("dx", args.dx, args.x);
   if (device.meta()) return;
   const KernelTimer timer(device.profile(), KernelKind::kActivation, 0, bytes_of(args.x, args.dy, args.dx));
-  const activation::Kernels& kernels = kernels_of(cpu_level());
+  const activation::Kernels& kernels = kernels_of<activation::Levels>(cpu_level());
   const int64_t size = dtype_bytes(args.x.dtype());
   parallel_for(args.x.elements(), kGrain, [&](int64_t begin, int64_t end) {
     kernels.backward({args.activation, args.x.dtype()}, args.x.raw() + begin * size,
@@ -74,7 +65,7 @@ void gated_forward(DeviceContext& device, const GatedForwardArgs& args) {
   check_gated(args.x, args.y, "y");
   if (device.meta()) return;
   const KernelTimer timer(device.profile(), KernelKind::kActivation, 0, bytes_of(args.x, args.y));
-  const activation::Kernels& kernels = kernels_of(cpu_level());
+  const activation::Kernels& kernels = kernels_of<activation::Levels>(cpu_level());
   const int64_t n = columns_of("y", args.y), size = dtype_bytes(args.x.dtype());
   for_row_blocks(rows_of("y", args.y), n, [&](int64_t row, int64_t begin, int64_t count) {
     const std::byte* gate = args.x.raw() + (row * 2 * n + begin) * size;
@@ -88,7 +79,7 @@ void gated_backward(DeviceContext& device, const GatedBackwardArgs& args) {
   check_like("dx", args.dx, args.x);
   if (device.meta()) return;
   const KernelTimer timer(device.profile(), KernelKind::kActivation, 0, bytes_of(args.x, args.dy, args.dx));
-  const activation::Kernels& kernels = kernels_of(cpu_level());
+  const activation::Kernels& kernels = kernels_of<activation::Levels>(cpu_level());
   const int64_t n = columns_of("dy", args.dy), size = dtype_bytes(args.x.dtype());
   for_row_blocks(rows_of("dy", args.dy), n, [&](int64_t row, int64_t begin, int64_t count) {
     const int64_t at = (row * 2 * n + begin) * size, up = n * size;

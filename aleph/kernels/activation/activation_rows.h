@@ -29,9 +29,12 @@ struct Kernels {
                          std::byte* dgate, std::byte* dup, int64_t n);
 };
 
-const Kernels& portable_kernels();
-const Kernels& avx2_kernels();
-const Kernels& avx512_kernels();
-const Kernels& avx512_bf16_kernels();
+/// Those of each level, for kernels_of (simd.h).
+struct Levels {
+  static const Kernels& portable();
+  static const Kernels& avx2();
+  static const Kernels& avx512();
+  static const Kernels& avx512_bf16();
+};
 
 }  // namespace aleph::kernels::activation

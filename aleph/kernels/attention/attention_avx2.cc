@@ -17,6 +17,6 @@
 
 namespace aleph::kernels::attention {
 
-const Kernels& avx2_kernels() { return kKernels<simd::Avx2Vector>; }
+const Kernels& Levels::avx2() { return kKernels<simd::Avx2Vector>; }
 
 }  // namespace aleph::kernels::attention

@@ -33,7 +33,7 @@ struct PairsVector : Vector {
   /// c + the products of both halves, summed in fp32; subnormal numbers count as 0.
   static Reg fma(PairReg a, PairReg b, Reg c) { return _mm512_dpbf16_ps(c, a, b); }
 
-  static __m512i round(Reg low, Reg high) { return (__m512i)_mm512_cvtne2ps_pbh(high, low); }
+  static __m512i to_pairs(Reg low, Reg high) { return (__m512i)_mm512_cvtne2ps_pbh(high, low); }
   static __m512i load_halves(const BF16* low, const BF16* high) {
     const __m512i x = _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(low)));
     return _mm512_inserti64x4(x, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(high)), 1);
@@ -53,6 +53,6 @@ struct PairsVector : Vector {
 
 }  // namespace
 
-const Kernels& avx512_bf16_kernels() { return kKernels<PairsVector>; }
+const Kernels& Levels::avx512_bf16() { return kKernels<PairsVector>; }
 
 }  // namespace aleph::kernels::attention

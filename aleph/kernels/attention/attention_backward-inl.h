@@ -108,12 +108,7 @@ struct BackwardTile {
     const Problem& p = block.p;
     if (!Form::kSameColumns) Form::load_key_columns(p, p.k, batch, block.kv_head, key, count, key_columns);
     block.for_each_part(key, count, [&](const Block::Part& part) {
-      const int64_t first = Form::units(part.first), width = padded(p.head_dim);
-      const bool first_keys = key + part.first == block.key_begin;  // which all lanes see
-      product_into<V, Layout::kColumns, Element>(
-          first_keys, std::max<int64_t>(0, block.count - part.lane), p.head_dim,
-          {Form::units(part.count), dscore_columns + first * kLanes + part.lane, kLanes,
-           key_columns + first * width, width, dquery + part.lane * width, width, &coming});
+      add_keys<V, Form>(block, part, key, dscore_columns, key_columns, dquery, coming);
     });
   }
 
@@ -153,7 +148,7 @@ struct BackwardTile {
     product<V, Layout::kRows, Into::kSet, Element>(
         part.count, kLanes - part.lane,
         {units, rows.data + row * rows.stride, rows.stride, lanes + part.lane, kLanes, result + part.lane,
-         kLanes, &coming});
+         kLanes, coming});
   }
 
   /// sums [keys, padded(head_dim)] += factors [keys, lanes] rows [lanes, padded(head_dim)].
@@ -164,7 +159,7 @@ struct BackwardTile {
     product<V, Layout::kRows, Into::kAdd, Element>(
         part.count, width,
         {Form::units(lanes), factors + part.first * kLaneUnits + lane, kLaneUnits, rows + lane * width, width,
-         sums + part.first * width, width, &coming});
+         sums + part.first * width, width, coming});
   }
 
   /// Weights and gradients of the scores of one part, both of which stand from its first key on.
@@ -194,12 +189,20 @@ struct BackwardTile {
   }
 
   KeyRows<Element> keys, values;
-  Element *key_space, *value_space;       // [kKeyTile, units(head_dim)]
+  Element *key_space, *value_space;       // of key_rows: [kKeyTile, units(padded(head_dim))]
   Element *weights, *dscores;             // [kKeyTile, units(kLanes)]
-  Element *key_columns, *dscore_columns;  // [units(kKeyTile), head_dim], [units(kKeyTile), kLanes]
+  Element *key_columns, *dscore_columns;  // [units(kKeyTile), padded(head_dim)], [units(kKeyTile), kLanes]
   float *stage, *dstage;                  // scores and gradients of the weights of up to kStage keys
   uint64_t* keep;
 };
+
+/// What a block of queries reads of its own.
+template <typename T>
+void add_rows_of(ComingRows& coming, const Block& block, int64_t batch) {
+  for (const auto& rows : {block.p.q, block.p.dout, block.p.result}) {
+    coming.template add_queries<T>(rows, block, batch);
+  }
+}
 
 template <typename V, typename T>
 void backward_block(const Problem& p, const Task& task, const Task* next, float* memory, float* dk,
@@ -211,9 +214,7 @@ void backward_block(const Problem& p, const Task& task, const Task* next, float*
   tile.coming.template add_queries<T>(p.dq, block, batch);
   if (next != nullptr) {
     const Block next_block(p, next->kv_head, next->block);
-    for (const auto& rows : {p.q, p.dout, p.result}) {
-      tile.coming.template add_queries<T>(rows, next_block, next->batch);
-    }
+    add_rows_of<T>(tile.coming, next_block, next->batch);
     add_new_keys<T>(tile.coming, block, task, next_block, *next);
   }
   if (dk != nullptr && task.block == p.blocks() - 1) {
@@ -237,7 +238,7 @@ void store_sums(const Problem& p, const Rows<std::byte>& target, int64_t batch, 
   for (int64_t j = 0; j < count; ++j) {
     T* row = target.template row<T>(batch, begin + j, kv_head);
     prefetch<1>(row + kAhead * target.token_stride, p.head_dim);
-    round_row<V>(sums + j * padded(p.head_dim), factor, p.head_dim, row);
+    simd::scale_row<V>(sums + j * padded(p.head_dim), factor, p.head_dim, row);
   }
 }
 
@@ -258,6 +259,8 @@ void backward_tile(const Problem& p, int64_t batch, int64_t kv_head, int64_t ind
     if (block.key_begin >= end) break;
     if (count <= 0) continue;
     tile.load_queries(block, batch);
+    tile.coming = {};
+    if (b + 1 < p.blocks()) add_rows_of<T>(tile.coming, Block(p, kv_head, b + 1), batch);
     tile.scores(block, batch, key, count, key - begin);
     tile.add_to_keys(block, key, count, dk + (key - begin) * width, dv + (key - begin) * width);
   }

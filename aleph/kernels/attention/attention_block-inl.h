@@ -8,6 +8,7 @@
 
 #include "aleph/kernels/attention/attention_tiles.h"
 #include "aleph/kernels/simd/prefetch.h"
+#include "aleph/kernels/simd/rows-inl.h"
 #include "aleph/kernels/simd/transpose_block.h"
 
 namespace aleph::kernels::attention {
@@ -37,9 +38,7 @@ using simd::prefetch;
 
 template <typename V, typename T>
 inline void widen(const T* x, int64_t n, float* y) {
-  int64_t i = 0;
-  for (; i + V::kWidth <= n; i += V::kWidth) V::store(y + i, V::load(x + i));
-  for (; i < n; ++i) y[i] = simd::load(x + i);
+  simd::for_row<V>(n, [=]<typename W>(int64_t j) { W::store(y + j, W::load(x + j)); });
 }
 
 /// y [16][ldy] = x [16][ldx] transposed; words of any kind.
@@ -66,14 +65,6 @@ template <typename V>
 concept HasPairs = requires {
   typename V::PairReg;
 };
-
-/// y = factor x, rounded.
-template <typename V, typename T>
-inline void round_row(const float* x, float factor, int64_t n, T* y) {
-  int64_t i = 0;
-  for (; i + V::kWidth <= n; i += V::kWidth) V::store(y + i, V::mul(V::load(x + i), V::set1(factor)));
-  for (; i < n; ++i) simd::store(y + i, x[i] * factor);
-}
 
 /// Which query rows a block holds, and which keys they see.
 struct Block {
@@ -115,8 +106,8 @@ struct Block {
   template <typename V, typename T>
   void store(const Rows<std::byte>& rows, int64_t batch, const float* x, const float* factors) const {
     for_each_row([&](int64_t l, int64_t token, int64_t at_head) {
-      round_row<V>(x + l * padded(p.head_dim), factors[l], p.head_dim,
-                   rows.template row<T>(batch, token, at_head));
+      simd::scale_row<V>(x + l * padded(p.head_dim), factors[l], p.head_dim,
+                         rows.template row<T>(batch, token, at_head));
     });
   }
   /// Keys of a tile that the same vectors of lanes see: no lane before `lane` sees any of them.

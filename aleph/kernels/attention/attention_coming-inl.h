@@ -14,7 +14,7 @@ namespace {
 /// core has only some twenty lines under way.
 class ComingRows {
  public:
-  /// The rows that a block of queries has in a tensor.
+  /// The rows that a block of queries has in a tensor whose heads lie side by side.
   template <typename T, typename Byte>
   void add_queries(const Rows<Byte>& rows, const Block& block, int64_t batch) {
     const int64_t group = block.p.group, begin = block.start / group;
@@ -44,13 +44,14 @@ class ComingRows {
   }
 
  private:
-  static constexpr int kMost = 8;         // backward: q, k, v, dout, the result and three gradients
+  static constexpr int kMost = 10;        // backward: q, dout, the result, twice k and v, three gradients
   static constexpr int kSecondCache = 2;  // the first is full of operands
   static constexpr int64_t kLine = 64, kAtOnce = 12 * kLine;
 
   template <typename T, typename Byte>
   void add(const Rows<Byte>& rows, int64_t batch, int64_t head, int64_t begin, int64_t end, int64_t length) {
     if (begin >= end) return;
+    ALEPH_CHECK(count_ < kMost);
     constexpr auto kSize = static_cast<int64_t>(sizeof(T));
     const auto* first = reinterpret_cast<const char*>(rows.template row<T>(batch, begin, head));
     ranges_[count_++] = {first, rows.token_stride * kSize, length * kSize, end - begin,
@@ -70,11 +71,13 @@ class ComingRows {
 template <typename T>
 void add_new_keys(ComingRows& coming, const Block& block, const Task& task, const Block& next_block,
                   const Task& next) {
-  const Problem& p = block.p;
   const bool same = task.batch == next.batch && task.kv_head == next.kv_head;
-  const int64_t begin = same ? std::max(block.key_end, next_block.key_begin) : next_block.key_begin;
-  coming.add_keys<T>(p.k, next_block, next.batch, begin, next_block.key_end);
-  coming.add_keys<T>(p.v, next_block, next.batch, begin, next_block.key_end);
+  const int64_t begin = next_block.key_begin, end = next_block.key_end;
+  const int64_t before = same ? std::min(end, block.key_begin) : end, after = std::max(begin, block.key_end);
+  for (const auto& rows : {block.p.k, block.p.v}) {
+    coming.add_keys<T>(rows, next_block, next.batch, begin, before);
+    if (same) coming.add_keys<T>(rows, next_block, next.batch, after, end);
+  }
 }
 
 }  // namespace

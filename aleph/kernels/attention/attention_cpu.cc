@@ -18,15 +18,6 @@ using attention::Problem;
 using attention::Rows;
 using attention::Task;
 
-const Kernels& kernels_of(CpuLevel level) {
-#if defined(__x86_64__)
-  if (level == CpuLevel::kAvx512Bf16) return attention::avx512_bf16_kernels();
-  if (level == CpuLevel::kAvx512) return attention::avx512_kernels();
-  if (level == CpuLevel::kAvx2) return attention::avx2_kernels();
-#endif
-  return attention::portable_kernels();
-}
-
 void check_spec(const AttentionSpec& spec) {
   ALEPH_CHECK(spec.heads > 0 && spec.kv_heads > 0 && spec.heads % spec.kv_heads == 0,
               "{} query heads over {} key-value heads", spec.heads, spec.kv_heads);
@@ -146,7 +137,7 @@ void run_forward(DeviceContext& device, const Problem& problem) {
   const int64_t tasks = problem.batch * problem.kv_heads * problem.blocks();
   const ThreadScratch scratch(device, tasks, attention::forward_scratch(problem.head_dim));
   if (device.meta()) return;
-  const Kernels& kernels = kernels_of(cpu_level());
+  const Kernels& kernels = kernels_of<attention::Levels>(cpu_level());
   scratch.run(tasks, [&](int64_t i, float* memory) {
     const Task task = balanced_task(problem, i), next = balanced_task(problem, i + 1);
     kernels.forward(problem, task, i + 1 < tasks ? &next : nullptr, memory);
@@ -160,7 +151,7 @@ void backward_by_head(DeviceContext& device, const Problem& problem) {
   const int64_t sums = problem.keys * padded(problem.head_dim);
   const ThreadScratch scratch(device, units, attention::backward_scratch(problem.head_dim) + 2 * sums);
   if (device.meta()) return;
-  const Kernels& kernels = kernels_of(cpu_level());
+  const Kernels& kernels = kernels_of<attention::Levels>(cpu_level());
   scratch.run(units, [&](int64_t unit, float* memory) {
     const int64_t blocks = problem.blocks();
     float *dk = memory, *dv = memory + sums;
@@ -170,9 +161,9 @@ void backward_by_head(DeviceContext& device, const Problem& problem) {
       kernels.backward_block(problem, task, i + 1 < units * blocks ? &next : nullptr, memory + 2 * sums, dk,
                              dv);
     }
-    const Task first = task_of(problem, unit * blocks);
-    kernels.store_sums(problem, problem.dk, first.batch, first.kv_head, 0, problem.keys, dk, problem.scale);
-    kernels.store_sums(problem, problem.dv, first.batch, first.kv_head, 0, problem.keys, dv, 1.0f);
+    const int64_t batch = unit / problem.kv_heads, kv_head = unit % problem.kv_heads;
+    kernels.store_sums(problem, problem.dk, batch, kv_head, 0, problem.keys, dk, problem.scale);
+    kernels.store_sums(problem, problem.dv, batch, kv_head, 0, problem.keys, dv, 1.0f);
   });
 }
 
@@ -185,7 +176,7 @@ void backward_by_tile(DeviceContext& device, const Problem& problem) {
   const ThreadScratch scratch(device, units * std::max(blocks, tiles),
                               attention::backward_scratch(problem.head_dim) + 2 * sums);
   if (device.meta()) return;
-  const Kernels& kernels = kernels_of(cpu_level());
+  const Kernels& kernels = kernels_of<attention::Levels>(cpu_level());
   scratch.run(units * blocks, [&](int64_t i, float* memory) {
     const Task task = balanced_task(problem, i), next = balanced_task(problem, i + 1);
     kernels.backward_block(problem, task, i + 1 < units * blocks ? &next : nullptr, memory, nullptr, nullptr);
@@ -209,7 +200,7 @@ void run_decode(DeviceContext& device, const Problem& problem) {
       problem.heads * splits * partial * static_cast<int64_t>(sizeof(float)), MemoryTag::kWorkspace);
   const ThreadScratch scratch(device, tasks, attention::decode_scratch(problem.head_dim, problem.group));
   if (device.meta()) return;
-  const Kernels& kernels = kernels_of(cpu_level());
+  const Kernels& kernels = kernels_of<attention::Levels>(cpu_level());
   auto* results = reinterpret_cast<float*>(partials.data());  // [heads, splits, partial]
   scratch.run(tasks, [&](int64_t i, float* memory) {
     const int64_t kv_head = i / splits, s = i % splits;

@@ -46,19 +46,13 @@ struct ForwardTile {
       product<V, Layout::kRows, Into::kSet, Element>(
           part.count, kLanes - part.lane,
           {units, keys.data + part.first * keys.stride, keys.stride, query + part.lane, kLanes,
-           scores + part.first * kLanes + part.lane, kLanes, &coming});
+           scores + part.first * kLanes + part.lane, kLanes, coming});
     });
     block.mask(key, count, scores);
     softmax.step(block, key, count, draw_kept(block, batch, key, count, keep), scores, weights);
     if (key > block.key_begin) shrink(block);
     block.for_each_part(key, count, [&](const Block::Part& part) {
-      const int64_t first = Form::units(part.first);
-      const int64_t width = padded(p.head_dim);
-      const bool first_keys = key + part.first == block.key_begin;  // which all lanes see
-      product_into<V, Layout::kColumns, Element>(
-          first_keys, std::max<int64_t>(0, block.count - part.lane), p.head_dim,
-          {Form::units(part.count), weights + first * kLanes + part.lane, kLanes, values + first * width,
-           width, result + part.lane * width, width, &coming});
+      add_keys<V, Form>(block, part, key, weights, values, result, coming);
     });
   }
 
@@ -70,8 +64,9 @@ struct ForwardTile {
   void shrink(const Block& block) {
     const int64_t width = padded(block.p.head_dim);
     for (int64_t l = 0; l < block.count; ++l) {
-      for (float* x = result + l * width; x < result + (l + 1) * width; x += V::kWidth) {
-        V::store(x, V::mul(V::load(x), V::set1(softmax.rescale[l])));
+      float* row = result + l * width;
+      for (int64_t d = 0; d < block.p.head_dim; d += V::kWidth) {
+        V::store(row + d, V::mul(V::load(row + d), V::set1(softmax.rescale[l])));
       }
     }
   }
@@ -98,8 +93,8 @@ void forward_block(const Problem& p, const Task& task, const Task* next, float* 
   block.template store<V, T>(p.out, batch, tile.result, inverse);
   if (p.log_sums == nullptr) return;
   block.for_each_row([&](int64_t l, int64_t token, int64_t head) {
-    const double log_sum =
-        tile.softmax.maxima[l] * std::numbers::ln2 + std::log(double{tile.softmax.sums[l]});
+    const double top = double{tile.softmax.maxima[l]} * p.scale;
+    const double log_sum = top + std::log(double{tile.softmax.sums[l]});
     p.log_sums[block.statistic(batch, token, head)] = static_cast<float>(log_sum);
   });
 }

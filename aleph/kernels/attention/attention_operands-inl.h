@@ -135,11 +135,11 @@ struct Pairs {
 
   /// Pairs along lanes: [keys, units(kLanes)].
   static void store_rows(Pair* y, int64_t j, int64_t l, Reg first, Reg second, bool) {
-    V::store_halves(y + (j * kLanes + l) / 2, y + ((j + 1) * kLanes + l) / 2, V::round(first, second));
+    V::store_halves(y + (j * kLanes + l) / 2, y + ((j + 1) * kLanes + l) / 2, V::to_pairs(first, second));
   }
   /// Pairs along keys: [units(keys), kLanes].
   static void store_columns(Pair* y, int64_t j, int64_t l, Reg first, Reg second, bool) {
-    V::store_zipped(y + j / 2 * kLanes + l, V::round(first, second));
+    V::store_zipped(y + j / 2 * kLanes + l, V::to_pairs(first, second));
   }
 
  private:

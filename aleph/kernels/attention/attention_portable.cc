@@ -10,6 +10,6 @@
 
 namespace aleph::kernels::attention {
 
-const Kernels& portable_kernels() { return kKernels<simd::PortableVector>; }
+const Kernels& Levels::portable() { return kKernels<simd::PortableVector>; }
 
 }  // namespace aleph::kernels::attention

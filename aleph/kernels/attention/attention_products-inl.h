@@ -2,6 +2,7 @@
 // of A or B is one fp32 number, or a Pair of bf16 numbers that are neighbours along k.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "aleph/kernels/attention/attention_coming-inl.h"
@@ -22,7 +23,7 @@ struct Product {
   int64_t ldb = 0;
   float* c = nullptr;
   int64_t ldc = 0;
-  ComingRows* coming = nullptr;  // asked for meanwhile; may be null
+  ComingRows& coming;  // asked for meanwhile
 };
 
 template <typename V, int R, int C, Layout kLayout, Into kInto, typename Element>
@@ -68,7 +69,7 @@ inline void product_rest(int64_t m, const Product<Element>& x) {
 template <typename V, int C, Layout kLayout, Into kInto, typename Element>
 void product_columns(int64_t m, Product<Element> x) {
   for (; m >= V::kRows; m -= V::kRows) {
-    if (x.coming != nullptr) x.coming->ask();
+    x.coming.ask();
     product_registers<V, V::kRows, C, kLayout, kInto>(x);
     x.a += kLayout == Layout::kColumns ? V::kRows : V::kRows * x.lda;
     x.c += V::kRows * x.ldc;
@@ -94,13 +95,26 @@ void product(int64_t m, int64_t n, Product<Element> x) {
   product_last<V, V::kColumns - 1, kLayout, kInto>(vectors, m, x);
 }
 
-/// C = A B where `set`, C += A B elsewhere.
-template <typename V, Layout kLayout, typename Element>
-void product_into(bool set, int64_t m, int64_t n, const Product<Element>& x) {
-  if (set) {
-    product<V, kLayout, Into::kSet>(m, n, x);
+/// sums [lanes, padded(head_dim)] = or += factors [keys, lanes]^T columns [keys, padded(head_dim)] over the
+/// keys of one part of the tile that begins at `key`. The first keys that a block sees, all its lanes see:
+/// they set the sums.
+template <typename V, typename Form, typename Element>
+void add_keys(const Block& block, const Block::Part& part, int64_t key, const Element* factors,
+              const Element* columns, float* sums, ComingRows& coming) {
+  const int64_t first = Form::units(part.first), width = padded(block.p.head_dim);
+  const int64_t lanes = std::max<int64_t>(0, block.count - part.lane);
+  const Product<Element> x = {Form::units(part.count),
+                              factors + first * kLanes + part.lane,
+                              kLanes,
+                              columns + first * width,
+                              width,
+                              sums + part.lane * width,
+                              width,
+                              coming};
+  if (key + part.first == block.key_begin) {
+    product<V, Layout::kColumns, Into::kSet>(lanes, block.p.head_dim, x);
   } else {
-    product<V, kLayout, Into::kAdd>(m, n, x);
+    product<V, Layout::kColumns, Into::kAdd>(lanes, block.p.head_dim, x);
   }
 }
 

@@ -107,8 +107,8 @@ inline Kept draw_kept(const Block& block, int64_t batch, int64_t key, int64_t co
 
 // ---- softmax ----
 
-/// Softmax over keys that come tile by tile: maxima and sums per lane, in units of log 2 once scores are
-/// multiplied by `scale`, which is positive.
+/// Softmax over keys that come tile by tile: maxima and sums per lane. Scores are in units of log 2 once they
+/// are multiplied by `scale`, which is positive: their differences are, so that the largest weighs exactly 1.
 template <typename V, typename Operands>
 struct OnlineSoftmax {
   using Element = typename Operands::Element;
@@ -120,7 +120,7 @@ struct OnlineSoftmax {
     std::fill(sums, sums + kLanes, 0.0f);
   }
 
-  /// weights (which may be the scores) = what is kept of exp2(scale score - maximum) for scores [count,
+  /// weights (which may be the scores) = what is kept of exp2(scale (score - maximum)) for scores [count,
   /// kLanes] of the keys from `key` on; `rescale` is what earlier results shrink by.
   void step(const Block& block, int64_t key, int64_t count, const Kept& kept, const float* scores,
             Element* weights) {
@@ -128,7 +128,8 @@ struct OnlineSoftmax {
     std::copy(maxima, maxima + kLanes, before);
     block.for_each_part(key, count, [&](const Block::Part& part) { raise(part, scores); });
     for (int64_t l = 0; l < kLanes; l += V::kWidth) {
-      const auto shrink = V::exp2(V::sub(V::load(before + l), V::load(maxima + l)));
+      const auto fall = V::sub(V::load(before + l), V::load(maxima + l));
+      const auto shrink = V::exp2(V::mul(fall, V::set1(scale)));
       V::store(rescale + l, shrink);
       V::store(sums + l, V::mul(V::load(sums + l), shrink));
     }
@@ -141,27 +142,27 @@ struct OnlineSoftmax {
   void raise(const Block::Part& part, const float* scores) {
     for (int64_t l = part.lane; l < kLanes; l += V::kWidth) {
       const float* column = scores + part.first * kLanes + l;
-      auto top0 = V::set1(kMasked), top1 = top0;
+      auto top0 = V::load(maxima + l), top1 = top0;
       int64_t j = 0;
       for (; j + 2 <= part.count; j += 2) {
         top0 = V::max(top0, V::load(column + j * kLanes));
         top1 = V::max(top1, V::load(column + (j + 1) * kLanes));
       }
       if (j < part.count) top0 = V::max(top0, V::load(column + j * kLanes));
-      V::store(maxima + l, V::max(V::load(maxima + l), V::mul(V::max(top0, top1), V::set1(scale))));
+      V::store(maxima + l, V::max(top0, top1));
     }
   }
   template <typename KeptOf>
   void weigh(const Block::Part& part, const KeptOf& kept, const float* scores, Element* weights) {
     for (int64_t l = part.lane; l < kLanes; l += V::kWidth) {
-      const auto factor = V::set1(scale), shift = V::sub(V::set1(0.0f), V::load(maxima + l));
+      const auto factor = V::set1(scale), top = V::load(maxima + l);
       auto sum = V::load(sums + l);
       for_each_two(
           part.first, part.first + part.count, [&](int64_t j, auto two) __attribute__((always_inline)) {
             const float* row = scores + j * kLanes + l;
-            const auto first = V::exp2(V::fma(V::load(row), factor, shift));
+            const auto first = V::exp2(V::mul(V::sub(V::load(row), top), factor));
             auto second = V::set1(0.0f);
-            if constexpr (two) second = V::exp2(V::fma(V::load(row + kLanes), factor, shift));
+            if constexpr (two) second = V::exp2(V::mul(V::sub(V::load(row + kLanes), top), factor));
             sum = V::add(sum, V::add(first, second));
             Operands::store_columns(weights, j, l, kept.template of<V>(first, j, l),
                                     kept.template of<V>(second, j + two, l), two);

@@ -266,6 +266,12 @@ TEST_P(AttentionTest, HugeScoresStayFinite) {
       for (int64_t i = 0; i < view.elements(); ++i) ASSERT_TRUE(std::isfinite(get(view, i))) << i;
     }
   }
+  const Case c{.spec = {.heads = 2, .kv_heads = 1, .head_dim = 8, .scale = 0.3f}, .seq = 150};
+  Step step = start(c, 1e5);  // up to 10^11, whose rounding alone would overflow an exponential
+  attention_forward(device_, forward_args(c, step));
+  for (const TensorView& view : {step.out.view(), step.log_sums.view()}) {
+    for (int64_t i = 0; i < view.elements(); ++i) ASSERT_TRUE(std::isfinite(get(view, i))) << i;
+  }
 }
 
 TEST_P(AttentionTest, NanReachesTheRowsThatSeeIt) {
@@ -528,6 +534,8 @@ TEST(AttentionCheckTest, RefusesWhatDoesNotFit) {
   refuses([](auto& args) { args.spec.heads = 3; });
   refuses([](auto& args) { args.spec = {.heads = 3, .kv_heads = 2, .head_dim = 8}; });
   refuses([](auto& args) { args.spec.window = 0; });
+  refuses([](auto& args) { args.spec.scale = 0; });
+  refuses([](auto& args) { args.spec.scale = std::nanf(""); });
   refuses([](auto& args) { args.spec.dropout = 1; });
   refuses([](auto& args) { args.out = args.out.reshape({1, 2, 4, 8}); });
   refuses([](auto& args) { args.log_sums = args.log_sums.reshape({1, 4, 2}); });

@@ -2,8 +2,8 @@
 // after its target pragma; what is compiled here and in the -inl.h files it includes has internal linkage.
 //
 // V is a vector of simd/vector.h with kRows x kColumns, the registers of a product tile. One that multiplies
-// pairs of bf16 has, of a register of Pairs: load, set1 and fma; and round(v, w), the bf16 of two registers
-// one after the other, load_halves, store_halves and store_zipped.
+// pairs of bf16 has, of a register of Pairs: load, set1 and fma; and to_pairs(v, w), the bf16 of two
+// registers one after the other, load_halves, store_halves and store_zipped.
 #pragma once
 
 #include "aleph/kernels/attention/attention_backward-inl.h"

@@ -94,6 +94,7 @@ struct Kernels {
   /// Results of a block. Meanwhile asks for the rows of `next`, unless null.
   void (*forward)(const Problem& problem, const Task& task, const Task* next, float* scratch);
   /// dq of a block; with dk, dv ([keys, padded(head_dim)], sums so far) also adds what the block gives them.
+  /// Asks for the rows of `next` as forward does.
   void (*backward_block)(const Problem& problem, const Task& task, const Task* next, float* scratch,
                          float* dk, float* dv);
   /// dk and dv of one key tile from all blocks in order; dk, dv: [kKeyTile, padded(head_dim)] scratch.
@@ -110,9 +111,12 @@ struct Kernels {
                        float* scratch);
 };
 
-const Kernels& portable_kernels();
-const Kernels& avx2_kernels();
-const Kernels& avx512_kernels();
-const Kernels& avx512_bf16_kernels();  ///< rounds weights and score gradients of bf16 tensors to bf16
+/// Those of each level, for kernels_of (simd.h).
+struct Levels {
+  static const Kernels& portable();
+  static const Kernels& avx2();
+  static const Kernels& avx512();
+  static const Kernels& avx512_bf16();  ///< rounds weights and score gradients of bf16 tensors to bf16
+};
 
 }  // namespace aleph::kernels::attention

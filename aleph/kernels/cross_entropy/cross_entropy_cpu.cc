@@ -13,15 +13,6 @@ namespace {
 using logits::kChunk;
 using logits::kLowest;
 
-const logits::Kernels& kernels_of(CpuLevel level) {
-#if defined(__x86_64__)
-  if (level == CpuLevel::kAvx512Bf16) return logits::avx512_bf16_kernels();
-  if (level == CpuLevel::kAvx512) return logits::avx512_kernels();
-  if (level == CpuLevel::kAvx2) return logits::avx2_kernels();
-#endif
-  return logits::portable_kernels();
-}
-
 struct LogSum {
   float largest = kLowest;
   double sum = 0;  // of e^(x - largest)
@@ -131,7 +122,7 @@ class RowScorer {
   const CrossEntropyArgs& args_;
   int64_t n_;
   float *maxima_, *values_;
-  const logits::Kernels& kernels_ = kernels_of(cpu_level());
+  const logits::Kernels& kernels_ = kernels_of<logits::Levels>(cpu_level());
   int turn_ = 0;
   ScannedRow<T> before_;
 };

@@ -14,10 +14,10 @@ namespace aleph::kernels::logits {
 namespace {
 
 template <typename V>
-float largest(const float* x, int64_t n, float largest) {
+float largest(const float* x, int64_t n, float before) {
   constexpr int64_t kStep = 4 * V::kWidth;
   typename V::Reg tops[4];
-  for (auto& top : tops) top = V::set1(largest);
+  for (auto& top : tops) top = V::set1(before);
   int64_t j = 0;
   for (; j + kStep <= n; j += kStep) {
     for (int i = 0; i < 4; ++i) tops[i] = V::max(tops[i], V::load(x + j + i * V::kWidth));
@@ -61,12 +61,7 @@ float exponentials(const float* x, int64_t n, float largest, float* y, const Tar
 
 template <typename V>
 void scale(const float* x, float factor, DType dtype, std::byte* y, int64_t n) {
-  dispatch_float(dtype, [=]<typename T>(T) {
-    auto* rounded = reinterpret_cast<T*>(y);
-    simd::for_lanes<V>(n, [=](auto lanes, int64_t j) {
-      lanes.store(rounded + j, V::mul(lanes.load(x + j), V::set1(factor)));
-    });
-  });
+  dispatch_float(dtype, [=]<typename T>(T) { simd::scale_row<V>(x, factor, n, reinterpret_cast<T*>(y)); });
 }
 
 template <typename V>

@@ -21,8 +21,8 @@ struct Target {
 };
 
 struct Kernels {
-  /// The largest of x [n] and `largest`.
-  float (*largest)(const float* x, int64_t n, float largest);
+  /// The largest of x [n] and `before`.
+  float (*largest)(const float* x, int64_t n, float before);
   /// Sum of e^(x - largest) over x [n], largest at least as large as every x; keeps each in y unless null.
   /// Meanwhile asks for the chunk behind, and for `coming` [n].
   float (*exponentials)(const float* x, int64_t n, float largest, float* y, const Target& coming);
@@ -30,9 +30,12 @@ struct Kernels {
   void (*scale)(const float* x, float factor, DType dtype, std::byte* y, int64_t n);
 };
 
-const Kernels& portable_kernels();
-const Kernels& avx2_kernels();
-const Kernels& avx512_kernels();
-const Kernels& avx512_bf16_kernels();
+/// Those of each level, for kernels_of (simd.h).
+struct Levels {
+  static const Kernels& portable();
+  static const Kernels& avx2();
+  static const Kernels& avx512();
+  static const Kernels& avx512_bf16();
+};
 
 }  // namespace aleph::kernels::logits

@@ -19,6 +19,6 @@
 
 namespace aleph::kernels::logits {
 
-const Kernels& avx512_bf16_kernels() { return kKernels<simd::Avx512Bf16Vector>; }
+const Kernels& Levels::avx512_bf16() { return kKernels<simd::Avx512Bf16Vector>; }
 
 }  // namespace aleph::kernels::logits

@@ -16,6 +16,6 @@
 
 namespace aleph::kernels::norm {
 
-const Kernels& avx2_kernels() { return kKernels<simd::Avx2Vector>; }
+const Kernels& Levels::avx2() { return kKernels<simd::Avx2Vector>; }
 
 }  // namespace aleph::kernels::norm

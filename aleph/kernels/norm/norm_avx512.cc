@@ -20,6 +20,6 @@
 
 namespace aleph::kernels::norm {
 
-const Kernels& avx512_kernels() { return kKernels<simd::Avx512Vector>; }
+const Kernels& Levels::avx512() { return kKernels<simd::Avx512Vector>; }
 
 }  // namespace aleph::kernels::norm

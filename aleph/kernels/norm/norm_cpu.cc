@@ -9,15 +9,6 @@
 namespace aleph::kernels {
 namespace {
 
-const norm::Kernels& kernels_of(CpuLevel level) {
-#if defined(__x86_64__)
-  if (level == CpuLevel::kAvx512Bf16) return norm::avx512_bf16_kernels();
-  if (level == CpuLevel::kAvx512) return norm::avx512_kernels();
-  if (level == CpuLevel::kAvx2) return norm::avx2_kernels();
-#endif
-  return norm::portable_kernels();
-}
-
 /// x [n] as fp32: x itself, or widened in `space`.
 const float* as_fp32(const ConstTensorView& x, int64_t n, float* space) {
   if (x.dtype() == DType::kF32) return x.data<float>();
@@ -49,7 +40,7 @@ void forward(norm::Forward job, int64_t rows, const ConstTensorView& weight, con
   const int64_t n = job.n, ranges = forward_ranges(rows, n);
   job.weight = as_fp32(weight, n, space);
   job.bias = bias ? as_fp32(bias, n, space + n) : nullptr;
-  const norm::Kernels& kernels = kernels_of(cpu_level());
+  const norm::Kernels& kernels = kernels_of<norm::Levels>(cpu_level());
   parallel_for(ranges, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       kernels.forward(job, rows * i / ranges, rows * (i + 1) / ranges, space + (2 + i) * n);
@@ -91,7 +82,7 @@ void backward(norm::Backward job, int64_t rows, const ConstTensorView& weight, c
               float* space) {
   const int64_t n = job.n, count = slots_of(rows), width = sums.dbias == nullptr ? n : 2 * n;
   job.weight = as_fp32(weight, n, space + count * width);
-  const norm::Kernels& kernels = kernels_of(cpu_level());
+  const norm::Kernels& kernels = kernels_of<norm::Levels>(cpu_level());
   const int64_t grain = std::max<int64_t>(1, count * simd::row_grain(n) / std::max<int64_t>(1, rows));
   parallel_for(count, grain, [&](int64_t begin, int64_t end) {
     for (int64_t slot = begin; slot < end; ++slot) {

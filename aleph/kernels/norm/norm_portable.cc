@@ -4,6 +4,6 @@
 
 namespace aleph::kernels::norm {
 
-const Kernels& portable_kernels() { return kKernels<simd::PortableVector>; }
+const Kernels& Levels::portable() { return kKernels<simd::PortableVector>; }
 
 }  // namespace aleph::kernels::norm

@@ -42,9 +42,12 @@ struct Kernels {
   void (*backward)(const Backward& job, int64_t begin, int64_t end, float* dweight, float* dbias);
 };
 
-const Kernels& portable_kernels();
-const Kernels& avx2_kernels();
-const Kernels& avx512_kernels();
-const Kernels& avx512_bf16_kernels();
+/// Those of each level, for kernels_of (simd.h).
+struct Levels {
+  static const Kernels& portable();
+  static const Kernels& avx2();
+  static const Kernels& avx512();
+  static const Kernels& avx512_bf16();
+};
 
 }  // namespace aleph::kernels::norm

@@ -15,6 +15,12 @@ inline void for_row(int64_t n, const Body& body) {
   for (; j < n; ++j) body.template operator()<typename V::Scalar>(j);
 }
 
+/// y [n] = factor x, rounded to T.
+template <typename V, typename T>
+inline void scale_row(const float* x, float factor, int64_t n, T* y) {
+  for_row<V>(n, [=]<typename W>(int64_t j) { W::store(y + j, W::mul(W::load(x + j), W::set1(factor))); });
+}
+
 /// All lanes of a vector.
 template <typename V>
 struct AllLanes {

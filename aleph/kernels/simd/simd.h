@@ -1,8 +1,9 @@
-// One source, three instruction sets. A kernel's loop is a generic lambda marked always_inline; run_at
-// inlines it into a function compiled for the level the machine has, where the compiler turns `#pragma omp
-// simd` loops into vectors of that level. Loop bodies are straight-line scalar code, so an element gets the
-// same bits in a vector and in a tail. Levels may differ in the last bit (the portable one has no fused
-// multiply-add).
+// One source, several instruction sets, in two ways. A kernel's loop is a generic lambda marked
+// always_inline; run_at inlines it into a function compiled for the level the machine has, where the compiler
+// turns `#pragma omp simd` loops into vectors of that level. Loop bodies are straight-line scalar code, so an
+// element gets the same bits in a vector and in a tail. Or, where more is to be had than a compiler makes of
+// a loop, it is written with vector types (vector.h), a file for each level, and kernels_of gives its
+// functions. Levels may differ in the last bit (the portable one has no fused multiply-add).
 #pragma once
 
 #include <bit>
@@ -30,6 +31,17 @@ CpuLevel machine_cpu_level();
 /// The level kernels run at: the machine's, or a lower one named by the environment variable ALEPH_CPU.
 /// Throws UsageError on an unknown name.
 CpuLevel cpu_level();
+
+/// What is compiled for a level: Levels has a static member for each.
+template <typename Levels>
+const auto& kernels_of(CpuLevel level) {
+#if defined(__x86_64__)
+  if (level == CpuLevel::kAvx512Bf16) return Levels::avx512_bf16();
+  if (level == CpuLevel::kAvx512) return Levels::avx512();
+  if (level == CpuLevel::kAvx2) return Levels::avx2();
+#endif
+  return Levels::portable();
+}
 
 namespace simd {
 

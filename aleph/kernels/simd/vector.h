@@ -2,7 +2,7 @@
 //
 //   Reg, kWidth     a register of kWidth fp32 numbers
 //   Scalar          load, store, set1, add, sub, mul and fma of one number, for the rest of a row
-//   load, store     of fp32, BF16 and F16 (rounded as simd::store does it, NaN to some NaN); any address
+//   load, store     of fp32, BF16 and F16 (rounded as simd::store does it, NaN to some NaN); any element
 //   set1, add, sub, mul, div, fma (a b + c), sum (of a register), sum4 (of four)
 //   max, min        of a number and NaN: the second operand
 //   if_less(a, b, x, y)  x where a < b, y elsewhere
