@@ -130,16 +130,44 @@ void show_checkpoint(const fs::path& directory, const InfoOptions& options) {
   for (const auto& tensor : reader.tensors()) fmt::print("    {:<60} {}\n", tensor.name, tensor.elements);
 }
 
-void show_json(const fs::path& path) {
-  const Json json = io::parse_json_file(path);
-  if (json.is_object() && json.contains("model_type"))
-    return show_spec(models::read_spec(json, path.string()));
-  if (json.is_object() && json.contains("model")) return show_tokenizer(path);
+/// Has one of the keys that DeepSpeed files begin with, or nearly: then what is wrong with it is worth
+/// saying.
+bool looks_like_deepspeed(const Json& json) {
+  const std::vector<std::string> keys = {"train_batch_size",
+                                         "train_micro_batch_size_per_gpu",
+                                         "gradient_accumulation_steps",
+                                         "optimizer",
+                                         "scheduler",
+                                         "fp16",
+                                         "bf16",
+                                         "zero_optimization",
+                                         "aleph"};
+  const auto items = json.items();
+  return json.is_object() && std::any_of(items.begin(), items.end(), [&](const auto& item) {
+           return !nearest_name(item.key(), keys).empty();
+         });
+}
+
+void show_deepspeed(const fs::path& path) {
   train::TrainConfig config;
   train::read_deepspeed_file(path, config);
   row("DeepSpeed file", path.string());
   for (const auto& [name, source] : config.sources) row("  " + name, "from " + source);
   for (const std::string& note : config.notes) row("  note", note);
+}
+
+void show_json(const fs::path& path) {
+  const Json json = io::parse_json_file(path);
+  if (json.is_object() && json.contains("model_type"))
+    return show_spec(models::read_spec(json, path.string()));
+  if (json.is_object() && json.contains("model")) return show_tokenizer(path);
+  try {
+    show_deepspeed(path);
+  } catch (const Error&) {
+    if (looks_like_deepspeed(json)) throw;
+    throw Error(path.string(), "JSON of no known kind",
+                "a model's config.json, a tokenizer.json or a DeepSpeed file");
+  }
 }
 
 /// The first bytes of a file.

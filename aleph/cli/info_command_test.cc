@@ -147,6 +147,9 @@ TEST_F(InfoCommand, SaysWhatItCannotShow) {
               HasSubstr("x.safetensors: found 5 bytes, expected a safetensors"));
   EXPECT_THAT(fault(write("x.json", "{\"a\": ")), HasSubstr("x.json: found invalid JSON at line 1"));
   EXPECT_THAT(fault(write("y.json", "{\"zero_optimizaton\": {}}")), HasSubstr("'zero_optimization' perhaps"));
+  EXPECT_THAT(fault(write("w.json", "{\"name\": \"Ann\"}")),
+              HasSubstr("w.json: found JSON of no known kind"));
+  EXPECT_THAT(fault(write("v.json", "[1, 2]")), HasSubstr("v.json: found JSON of no known kind"));
   EXPECT_THAT(fault(write("z.json", "{\"model_type\": \"lama\"}")),
               HasSubstr("found 'lama', expected one of"));
   fs::create_directory(directory_ / "model");

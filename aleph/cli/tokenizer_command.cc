@@ -16,6 +16,7 @@
 #include "aleph/io/file.h"
 #include "aleph/text/bpe_trainer.h"
 #include "aleph/text/tokenizer.h"
+#include "aleph/train/dataset.h"
 
 namespace aleph::cli {
 namespace {
@@ -112,24 +113,38 @@ text::Tokenizer load_tokenizer(const TokenizerOptions& options) {
   return text::Tokenizer::load(options.tokenizer);
 }
 
+/// Calls `visit` with each document of .jsonl files, and with other files whole.
+template <typename Visit>
+void for_each_text(const Values& files, const Visit& visit) {
+  for (const std::string& file : files) {
+    if (std::filesystem::path(file).extension() == ".jsonl") {
+      train::for_each_document(file, visit);
+      continue;
+    }
+    const std::string content = io::read_file(file, kLargestText);
+    if (content.empty()) throw Error(file, "an empty file", "text");
+    visit(content);
+  }
+}
+
 int train_tokenizer(const TokenizerOptions& options, const Values& files) {
   if (files.empty()) throw UsageError("aleph tokenizer train", "no file", "text files to learn from");
   if (options.output.empty()) throw UsageError("aleph tokenizer train", "no --output", "--output DIR");
   if (std::filesystem::exists(std::filesystem::path(options.output) / "config.json"))
     throw Error("--output " + options.output, "a model, which has its own tokenizer", "another directory");
+  const bool replaces = std::filesystem::exists(std::filesystem::path(options.output) / "tokenizer.json");
   const Stopwatch watch;
   text::BpeTrainer trainer(options.training);
   int64_t bytes = 0;
-  for (const std::string& file : files) {
-    const std::string content = io::read_file(file, kLargestText);
-    if (content.empty()) throw Error(file, "an empty file", "text");
+  for_each_text(files, [&](std::string_view content) {
     bytes += static_cast<int64_t>(content.size());
     trainer.add_text(content);
-  }
+  });
   const text::TrainedBpe trained = trainer.train();
   trained.save(options.output);
-  fmt::print("{}: {} tokens, {} merges, from {} in {:.1f} s\n", options.output, trained.tokens.size(),
-             trained.merges.size(), format_bytes(bytes), watch.seconds());
+  fmt::print("{}: {} tokens, {} merges, from {} in {:.1f} s{}\n", options.output, trained.tokens.size(),
+             trained.merges.size(), format_bytes(bytes), watch.seconds(),
+             replaces ? ", in place of the tokenizer that was there" : "");
   return kDone;
 }
 

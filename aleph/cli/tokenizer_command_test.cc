@@ -14,6 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using Arguments = std::vector<std::string>;
 
 const std::string kStories = (fs::path(ALEPH_TEST_DATA) / "goldens" / "stories260K-hf").string();
@@ -137,6 +138,30 @@ TEST(TokenizerCommand, ATrainedTokenizerEncodesAndDecodes) {
   const StandardInput input(ids);
   EXPECT_EQ(ran({"tokenizer", "decode", "--tokenizer", output}).out, "the cat <pad>");
   EXPECT_THAT(ran({"info", output}).out, HasSubstr("<end> (0)"));
+}
+
+TEST(TokenizerCommand, DocumentsOfALinesFileAreTheTextsOfTheirFields) {
+  const io::TemporaryDirectory directory;
+  const std::string lines = (directory / "a.jsonl").string(), plain = (directory / "a.txt").string();
+  std::string objects, text;
+  for (int i = 0; i < 50; ++i) {
+    objects += R"({"id": "qqqq", "text": "the cat and the dog\n"})"
+               "\n";
+    text += "the cat and the dog\n";
+  }
+  io::write_file_atomically(lines, objects);
+  io::write_file_atomically(plain, text);
+  const auto trained = [&](const std::string& file) {
+    const std::string output = (directory / "tokenizer").string();
+    const Ran run = ran({"tokenizer", "train", file, "--vocab-size", "265", "--output", output});
+    EXPECT_EQ(run.status, 0) << run.err;
+    return std::pair(run.out, io::read_file(fs::path(output) / "tokenizer.json", 1 << 20));
+  };
+  const auto [first_line, first] = trained(lines);
+  const auto [second_line, second] = trained(plain);
+  EXPECT_EQ(first, second);
+  EXPECT_THAT(first_line, Not(HasSubstr("in place of")));
+  EXPECT_THAT(second_line, HasSubstr(", in place of the tokenizer that was there"));
 }
 
 TEST(TokenizerCommand, SaysWhatIsWrong) {

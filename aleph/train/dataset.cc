@@ -262,6 +262,11 @@ int64_t whole_rows(std::span<const int32_t> tokens, int64_t seq_len) {
 
 }  // namespace
 
+void for_each_document(const fs::path& path, const std::function<void(std::string_view)>& visit) {
+  const bool some = for_each_line(path, nullptr, [&](const LineDocument& document) { visit(document.text); });
+  if (!some) throw no_text(path);
+}
+
 TokenDataset load_dataset(const DatasetOptions& options) {
   ALEPH_CHECK(options.encode != nullptr && options.eval_split >= 0 && options.eval_split < 1);
   for (const fs::path& file : options.files) check_file(file);

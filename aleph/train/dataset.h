@@ -51,6 +51,10 @@ struct DatasetOptions {
 /// in memory than the encoder needs at once. Throws Interrupted when interrupted().
 TokenDataset load_dataset(const DatasetOptions& options);
 
+/// Calls `visit` with the "text" of each line of a .jsonl file in order, repaired as load_dataset does it.
+/// Throws Error as it does.
+void for_each_document(const std::filesystem::path& path, const std::function<void(std::string_view)>& visit);
+
 /// Rows of seq_len tokens, the short rest is not used. The model predicts token j + 1 of a row from its first
 /// j + 1, so a row has seq_len - 1 targets.
 class DataLoader {

@@ -512,7 +512,7 @@ class Reader {
       if (!off) field.set(config_, texts(*own, field, *value), document_ + ": aleph." + field.name);
       config_.sources[field.name] = "deepspeed aleph." + field.name;
     }
-    own->finish();
+    own->finish("a flag of aleph train");
   }
 
   static std::vector<std::string> texts(const JsonSection& own, const ConfigField& field, const Json& value) {

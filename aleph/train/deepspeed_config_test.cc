@@ -230,6 +230,7 @@ TEST(DeepSpeedConfig, UnknownKeysNameTheNearest) {
   EXPECT_THAT(failure(R"({"activation_checkpointing": {"cpu": true}})"), HasSubstr("an unknown key"));
   EXPECT_THAT(failure(R"({"aleph": {"seqlen": 4}})"),
               HasSubstr("aleph.seqlen: found an unknown key, expected 'seq_len'"));
+  EXPECT_THAT(failure(R"({"aleph": {"zzzzzzzzzz": 4}})"), HasSubstr("expected a flag of aleph train"));
 }
 
 TEST(DeepSpeedConfig, WrongTypesAndValuesNameTheKey) {

@@ -90,12 +90,12 @@ void JsonSection::refuse(std::initializer_list<const char*> keys, const char* re
   }
 }
 
-void JsonSection::finish() const {
+void JsonSection::finish(const char* any) const {
   const std::vector<std::string> names(known_.begin(), known_.end());
   for (const auto& [key, ignored] : object_->items()) {
     if (known_.count(key) != 0) continue;
     const std::string nearest = nearest_name(key, names);
-    fail(key, "an unknown key", nearest.empty() ? "a key that DeepSpeed has" : "'" + nearest + "' perhaps");
+    fail(key, "an unknown key", nearest.empty() ? any : "'" + nearest + "' perhaps");
   }
 }
 

@@ -37,8 +37,9 @@ class JsonSection {
   /// Throws, saying `reason`, where the key holds anything but false, 0, null, "none", or an object with
   /// "enabled": false.
   void refuse(std::initializer_list<const char*> keys, const char* reason);
-  /// Throws where the object has a key that nobody has asked for, with the nearest known name.
-  void finish() const;
+  /// Throws where the object has a key that nobody has asked for, with the nearest known name or, in words,
+  /// `any` name.
+  void finish(const char* any = "a key that DeepSpeed has") const;
 
   /// "zero_optimization.stage"
   std::string path_of(const std::string& key) const;

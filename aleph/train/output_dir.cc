@@ -12,7 +12,6 @@
 #include "aleph/checkpoint/model_files.h"
 #include "aleph/checkpoint/training_checkpoint.h"
 #include "aleph/io/file.h"
-#include "aleph/io/json_file.h"
 #include "aleph/train/run_data.h"
 
 namespace aleph::train {
@@ -22,6 +21,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kFinishedName = "training_run.json";
+constexpr int64_t kLargestRecord = 1 << 20;
 
 bool is_part_of_model(const fs::path& path) {
   return path.extension() == ".safetensors" || path.extension() == ".bin" ||
@@ -63,12 +63,13 @@ std::string OutputDir::results(const TrainConfig& config) const {
 std::optional<FinishedRun> read_finished_run(const fs::path& directory) {
   const fs::path path = directory / kFinishedName;
   if (!fs::exists(path)) return std::nullopt;
-  const Json json = io::parse_json_file(path);
+  const std::string where = path.string() + " (without it, --resume goes on from the newest checkpoint)";
+  const Json json = parse_json(io::read_file(path, kLargestRecord), where);
   FinishedRun run;
-  run.steps = json_get<int64_t>(json, "steps", path.string());
-  run.loss = json_get_or<double>(json, "loss", 0, path.string());
-  run.eval_loss = json_optional<double>(json, "eval_loss", path.string());
-  run.eval_nats_per_byte = json_optional<double>(json, "eval_nats_per_byte", path.string());
+  run.steps = json_get<int64_t>(json, "steps", where);
+  run.loss = json_get_or<double>(json, "loss", 0, where);
+  run.eval_loss = json_optional<double>(json, "eval_loss", where);
+  run.eval_nats_per_byte = json_optional<double>(json, "eval_nats_per_byte", where);
   return run;
 }
 

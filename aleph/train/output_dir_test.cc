@@ -114,7 +114,9 @@ TEST_F(OutputDirTest, ABrokenMarkIsAnError) {
        {R"({"steps": "many"})", R"({"steps": 1, "loss": []})", R"({"steps": 1, "eval_loss": "x"})",
         R"({"steps": 1, "eval_nats_per_byte": {}})", "[]", "7", "null"}) {
     io::write_file_atomically(directory_ / "training_run.json", text);
-    EXPECT_THAT(fault_of([&] { output_.finished(); }), HasSubstr("training_run.json: ")) << text;
+    EXPECT_THAT(fault_of([&] { output_.finished(); }),
+                HasSubstr("training_run.json (without it, --resume goes on from the newest checkpoint): "))
+        << text;
   }
   io::write_file_atomically(directory_ / "training_run.json", R"({"steps": 1, "eval_loss": null})");
   EXPECT_FALSE(output_.finished()->eval_loss);
