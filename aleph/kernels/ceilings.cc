@@ -40,9 +40,13 @@ CeilingProduct::CeilingProduct(DeviceContext& device, DType dtype, const Product
       c_(device.memory(), {size.m, size.n}, dtype, MemoryTag::kWorkspace),
       b_(device, filled(device, {size.n, size.k}, dtype).view()) {}
 
-void CeilingProduct::run() { matmul(device_, PackedMatmulArgs{.a = a_.view(), .weight = &b_, .c = c_.view()}); }
+void CeilingProduct::run() {
+  matmul(device_, PackedMatmulArgs{.a = a_.view(), .weight = &b_, .c = c_.view()});
+}
 
-double CeilingProduct::operations() const { return product_operations(c_.shape()[0], c_.shape()[1], a_.shape()[1]); }
+double CeilingProduct::operations() const {
+  return product_operations(c_.shape()[0], c_.shape()[1], a_.shape()[1]);
+}
 
 double matmul_ceiling(DeviceContext& device, DType dtype, std::span<const ProductSize> sizes,
                       double seconds) {
