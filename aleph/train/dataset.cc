@@ -204,7 +204,7 @@ int64_t text_bytes(const DatasetOptions& options) {
 // Documents to one stream, from some point on to another.
 class Splitter {
  public:
-  Splitter(const DatasetOptions& options) : options_(options), train_(options), eval_(options) {
+  explicit Splitter(const DatasetOptions& options) : options_(options), train_(options), eval_(options) {
     if (options.eval_split > 0)
       keep_ = static_cast<int64_t>(
           std::floor(static_cast<double>(text_bytes(options)) * (1 - options.eval_split)));

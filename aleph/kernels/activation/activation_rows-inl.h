@@ -14,9 +14,9 @@
 namespace aleph::kernels::activation {
 namespace {
 
-constexpr float kTanhFactor = 1.59576912f;  // 2 sqrt(2 / pi): 1/2 (1 + tanh u) = sigmoid(2 u)
-constexpr float kTanhCubic = 0.044715f;
-constexpr float kQuick = 1.702f;
+inline constexpr float kTanhFactor = 1.59576912f;  // 2 sqrt(2 / pi): 1/2 (1 + tanh u) = sigmoid(2 u)
+inline constexpr float kTanhCubic = 0.044715f;
+inline constexpr float kQuick = 1.702f;
 
 /// x sigmoid(factor x) and its derivative.
 template <typename V>

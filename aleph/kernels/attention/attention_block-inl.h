@@ -14,7 +14,7 @@
 namespace aleph::kernels::attention {
 namespace {
 
-constexpr float kMasked = -std::numeric_limits<float>::infinity();
+inline constexpr float kMasked = -std::numeric_limits<float>::infinity();
 
 /// Hands out pieces of scratch, each aligned to a cache line.
 class Scratch {
@@ -32,7 +32,7 @@ class Scratch {
 };
 
 /// Rows of one head lie far apart: they are asked for this many rows before they are read.
-constexpr int64_t kAhead = 12;
+inline constexpr int64_t kAhead = 12;
 
 using simd::prefetch;
 

@@ -12,7 +12,6 @@ namespace {
 
 using attention::Kernels;
 using attention::kKeyTile;
-using attention::kLanes;
 using attention::padded;
 using attention::Problem;
 using attention::Rows;

@@ -11,8 +11,8 @@
 namespace aleph::kernels::attention {
 namespace {
 
-constexpr float kLog2E = 1.44269504f;
-constexpr float kLowest = -3.0e38f;  // running maximum of a row that has seen no key
+inline constexpr float kLog2E = 1.44269504f;
+inline constexpr float kLowest = -3.0e38f;  // running maximum of a row that has seen no key
 
 // ---- dropout: the draws of a tile as one bit per lane ----
 
