@@ -248,7 +248,8 @@ TEST_F(BadInput, MarksOfFinishedRuns) {
   for (const std::string text :
        {R"({"steps": 2, "loss": 1, "eval_loss": "x"})", R"({"steps": {}})", "[]", "{"}) {
     io::write_file_atomically(output_ / "training_run.json", text);
-    expect_one_line(run_program(train({"--resume"})), 1, "training_run.json: ");
+    expect_one_line(run_program(train({"--resume"})), 1,
+                    "training_run.json (without it, --resume goes on from the newest checkpoint): ");
   }
 }
 
