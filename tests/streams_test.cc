@@ -53,6 +53,13 @@ TEST_F(Streams, LostResultsAreAFailure) {
   }
 }
 
+TEST_F(Streams, ErrorsThatNobodyHearsKeepTheirStatus) {
+  for (const char* where : {" 2>/dev/full", " 2>&-", " >/dev/full 2>/dev/full"}) {
+    EXPECT_EQ(sh("\"$ALEPH\" info nothing" + std::string(where)).status, 1) << where;
+    EXPECT_EQ(sh("\"$ALEPH\" trian" + std::string(where)).status, 2) << where;
+  }
+}
+
 TEST_F(Streams, AReaderThatGoesAwayEndsIt) {
   const std::string endless =
       "\"$ALEPH\" generate --model '" + kStories + "' --prompt Once --max-tokens 400 --quiet";
@@ -60,6 +67,8 @@ TEST_F(Streams, AReaderThatGoesAwayEndsIt) {
   EXPECT_EQ(result.out, " up");
   EXPECT_THAT(result.err, HasSubstr("standard output: found Broken pipe"));
   EXPECT_THAT(result.err, HasSubstr("\n1\n"));
+  const ProgramResult both = sh("{ " + endless + " 2>&1; echo $? >status; } | head -c 3; cat status");
+  EXPECT_EQ(both.out, " up1\n");
 }
 
 TEST_F(Streams, ResultsGoToStandardOutputAndNotesToStandardError) {

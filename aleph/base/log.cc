@@ -6,6 +6,11 @@
 
 namespace aleph {
 
+void print_error(const std::string& text) noexcept {
+  std::fwrite(text.data(), 1, text.size(), stderr);
+  std::fflush(stderr);
+}
+
 Console Console::detect(bool quiet) {
   return Console({.quiet = quiet, .terminal = ::isatty(STDERR_FILENO) == 1});
 }
@@ -17,7 +22,7 @@ void Console::line(const std::string& text) {
 
 void Console::warning(const std::string& text) {
   finish();
-  fmt::print(stderr, "aleph: warning: {}\n", text);
+  print_error(fmt::format("aleph: warning: {}\n", text));
 }
 
 void Console::progress(const std::string& text) {
@@ -32,9 +37,7 @@ void Console::finish() {
 }
 
 void Console::write(const std::string& text) {
-  if (options_.quiet) return;
-  std::fwrite(text.data(), 1, text.size(), stderr);
-  std::fflush(stderr);
+  if (!options_.quiet) print_error(text);
 }
 
 }  // namespace aleph

@@ -8,6 +8,9 @@
 
 namespace aleph {
 
+/// Writes to standard error at once. Where that fails there is nobody left to tell: never throws.
+void print_error(const std::string& text) noexcept;
+
 /// Where notes and progress go. `line` writes a lasting line; `progress` rewrites one line on a terminal and
 /// falls back to lasting lines elsewhere. Quiet drops both, but no warnings; errors are not its business.
 class Console {

@@ -8,6 +8,7 @@
 #include <system_error>
 
 #include "aleph/base/error.h"
+#include "aleph/base/log.h"
 #include "aleph/base/text_util.h"
 #include "aleph/base/version.h"
 #include "aleph/cli/arguments.h"
@@ -133,7 +134,7 @@ void finish_output() {
 int report(const std::string& what, ExitStatus status) {
   std::string line;
   for (const char c : what) line += c == '\n' ? "\\n" : c == '\r' ? "\\r" : std::string(1, c);
-  fmt::print(stderr, "aleph: error: {}\n", line);
+  print_error(fmt::format("aleph: error: {}\n", line));
   return status;
 }
 
@@ -145,7 +146,7 @@ int report_failure(const std::exception_ptr& failure) {
   } catch (const UsageError& error) {
     return report(error.what(), kWrongUsage);
   } catch (const zero::PlanError& error) {
-    fmt::print(stderr, "{}\n", error.table());
+    print_error(error.table() + "\n");
     return report(error.what(), kWorldsFault);
   } catch (const Error& error) {
     return report(error.what(), kWorldsFault);
