@@ -67,6 +67,7 @@ std::optional<FinishedRun> read_finished_run(const fs::path& directory) {
   const Json json = parse_json(io::read_file(path, kLargestRecord), where);
   FinishedRun run;
   run.steps = json_get<int64_t>(json, "steps", where);
+  if (run.steps < 0) throw Error(where, fmt::format("{} steps", run.steps), "as many as the run has made");
   run.loss = json_get_or<double>(json, "loss", 0, where);
   run.eval_loss = json_optional<double>(json, "eval_loss", where);
   run.eval_nats_per_byte = json_optional<double>(json, "eval_nats_per_byte", where);

@@ -110,9 +110,9 @@ TEST_F(OutputDirTest, WithoutEvaluationTheMarkHasNone) {
 }
 
 TEST_F(OutputDirTest, ABrokenMarkIsAnError) {
-  for (const char* text :
-       {R"({"steps": "many"})", R"({"steps": 1, "loss": []})", R"({"steps": 1, "eval_loss": "x"})",
-        R"({"steps": 1, "eval_nats_per_byte": {}})", "[]", "7", "null"}) {
+  for (const char* text : {R"({"steps": "many"})", R"({"steps": -1})", R"({"steps": 1, "loss": []})",
+                           R"({"steps": 1, "eval_loss": "x"})", R"({"steps": 1, "eval_nats_per_byte": {}})",
+                           "[]", "7", "null"}) {
     io::write_file_atomically(directory_ / "training_run.json", text);
     EXPECT_THAT(fault_of([&] { output_.finished(); }),
                 HasSubstr("training_run.json (without it, --resume goes on from the newest checkpoint): "))
