@@ -17,6 +17,7 @@
 #include "aleph/models/registry.h"
 #include "aleph/text/tokenizer.h"
 #include "aleph/text/utf8.h"
+#include "aleph/train/dataset.h"
 #include "aleph/train/deepspeed_config.h"
 
 namespace aleph::cli {
@@ -235,17 +236,29 @@ void show_binary(const fs::path& path, std::string_view bytes) {
   row("  note", "not read by aleph: weights come from safetensors");
 }
 
+/// What a tokenizer makes of the text of a file that is trained on: of .jsonl, the text of each line.
+void show_tokens(const fs::path& path, const std::string& content, const std::string& tokenizer_path) {
+  const text::Tokenizer tokenizer = text::Tokenizer::load(tokenizer_path);
+  size_t bytes = 0, tokens = 0;
+  const auto count = [&](std::string_view text) {
+    bytes += text.size();
+    tokens += tokenizer.encode(text, {.add_special_tokens = false}).size();
+  };
+  if (path.extension() == ".jsonl") {
+    train::for_each_document(path, count);
+  } else {
+    count(content);
+  }
+  const double per_token = static_cast<double>(bytes) / static_cast<double>(std::max<size_t>(tokens, 1));
+  row("  tokens", fmt::format("{} ({:.2f} bytes a token)", tokens, per_token));
+}
+
 void show_text(const fs::path& path, const InfoOptions& options) {
-  const std::string text = io::read_file(path, kLargestText);
+  const std::string content = io::read_file(path, kLargestText);
   row("text", path.string());
-  row("  bytes", std::to_string(text.size()));
-  row("  lines", std::to_string(std::count(text.begin(), text.end(), '\n')));
-  if (options.tokenizer.empty()) return;
-  const size_t tokens =
-      text::Tokenizer::load(options.tokenizer).encode(text, {.add_special_tokens = false}).size();
-  row("  tokens",
-      fmt::format("{} ({:.2f} bytes a token)", tokens,
-                  static_cast<double>(text.size()) / static_cast<double>(std::max<size_t>(tokens, 1))));
+  row("  bytes", std::to_string(content.size()));
+  row("  lines", std::to_string(std::count(content.begin(), content.end(), '\n')));
+  if (!options.tokenizer.empty()) show_tokens(path, content, options.tokenizer);
 }
 
 void show_directory(const fs::path& path, const InfoOptions& options) {

@@ -28,8 +28,10 @@ class InfoCommand : public ::testing::Test {
     EXPECT_EQ(result.err, "");
     return result.out;
   }
-  std::string fault(const fs::path& path) {
-    const Ran result = ran({"info", path.string()});
+  std::string fault(const fs::path& path, const std::vector<std::string>& more = {}) {
+    std::vector<std::string> arguments = {"info", path.string()};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Ran result = ran(arguments);
     EXPECT_EQ(result.status, 1);
     return result.fault();
   }
@@ -103,6 +105,13 @@ TEST_F(InfoCommand, CountsATextInBytesLinesAndTokens) {
   EXPECT_THAT(out, HasSubstr("  lines               2\n"));
   EXPECT_THAT(out, Not(HasSubstr("tokens")));
   EXPECT_THAT(shown(path, {"--tokenizer", kStories.string()}), HasSubstr("bytes a token)\n"));
+  const std::string plain = shown(write("a.txt", "Once upon"), {"--tokenizer", kStories.string()});
+  const std::string lines = shown(write("a.jsonl", R"({"id": 7, "text": "Once upon"})"
+                                                   "\n"),
+                                  {"--tokenizer", kStories.string()});
+  EXPECT_EQ(plain.substr(plain.find("  tokens")), lines.substr(lines.find("  tokens")));
+  EXPECT_THAT(fault(write("b.jsonl", "{\"text\": 5}\n"), {"--tokenizer", kStories.string()}),
+              HasSubstr("b.jsonl line 1"));
   EXPECT_THAT(shown(write("empty.txt", ""), {"--tokenizer", kStories.string()}),
               HasSubstr("  bytes               0\n"));
 }
