@@ -1,12 +1,6 @@
 // Activations with AVX2 and FMA.
-#include <immintrin.h>
-
-#include <algorithm>
-#include <cstring>
-#include <type_traits>
-
 #include "aleph/kernels/activation/activation_rows.h"
-#include "aleph/kernels/simd/vector.h"
+#include "aleph/kernels/simd/intrinsics.h"
 
 #pragma GCC target("avx2,fma,f16c,bmi,bmi2")
 #include "aleph/kernels/activation/activation_rows-inl.h"

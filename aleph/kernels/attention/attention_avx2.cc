@@ -1,15 +1,6 @@
 // Eight lanes with AVX2 and FMA.
-#include <immintrin.h>
-
-#include <algorithm>
-#include <cmath>
-#include <cstring>
-#include <limits>
-#include <numbers>
-
 #include "aleph/kernels/attention/attention_tiles.h"
-#include "aleph/kernels/simd/prefetch.h"
-#include "aleph/kernels/simd/vector.h"
+#include "aleph/kernels/simd/intrinsics.h"
 
 #pragma GCC target("avx2,fma,f16c,bmi,bmi2")
 #include "aleph/kernels/attention/attention_tiles-inl.h"

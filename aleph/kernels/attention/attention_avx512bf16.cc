@@ -1,19 +1,6 @@
 // Sixteen lanes with AVX-512, products of bf16 in pairs.
-
-// g++ 12 takes the undefined sources of its own AVX-512 intrinsics for mistakes (GCC bug 105593).
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#include <immintrin.h>
-
-#include <algorithm>
-#include <cmath>
-#include <cstring>
-#include <limits>
-#include <numbers>
-
 #include "aleph/kernels/attention/attention_tiles.h"
-#include "aleph/kernels/simd/prefetch.h"
-#include "aleph/kernels/simd/vector.h"
+#include "aleph/kernels/simd/intrinsics.h"
 
 #pragma GCC target("avx2,fma,f16c,bmi,bmi2,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")
 #include "aleph/kernels/attention/attention_tiles-inl.h"

@@ -1,13 +1,6 @@
 // Logits with AVX2 and FMA.
-#include <immintrin.h>
-
-#include <algorithm>
-#include <cstring>
-#include <type_traits>
-
 #include "aleph/kernels/cross_entropy/logits.h"
-#include "aleph/kernels/simd/prefetch.h"
-#include "aleph/kernels/simd/vector.h"
+#include "aleph/kernels/simd/intrinsics.h"
 
 #pragma GCC target("avx2,fma,f16c,bmi,bmi2")
 #include "aleph/kernels/cross_entropy/logits-inl.h"

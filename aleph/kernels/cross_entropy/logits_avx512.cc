@@ -1,17 +1,6 @@
 // Logits with AVX-512.
-
-// g++ 12 takes the undefined sources of its own AVX-512 intrinsics for mistakes (GCC bug 105593).
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#include <immintrin.h>
-
-#include <algorithm>
-#include <cstring>
-#include <type_traits>
-
 #include "aleph/kernels/cross_entropy/logits.h"
-#include "aleph/kernels/simd/prefetch.h"
-#include "aleph/kernels/simd/vector.h"
+#include "aleph/kernels/simd/intrinsics.h"
 
 #pragma GCC target("avx2,fma,f16c,bmi,bmi2,avx512f,avx512bw,avx512vl,avx512dq")
 #include "aleph/kernels/cross_entropy/logits-inl.h"

@@ -1,14 +1,6 @@
 // Norms with AVX2 and FMA.
-#include <immintrin.h>
-
-#include <algorithm>
-#include <cmath>
-#include <cstring>
-#include <type_traits>
-
 #include "aleph/kernels/norm/norm_rows.h"
-#include "aleph/kernels/simd/prefetch.h"
-#include "aleph/kernels/simd/vector.h"
+#include "aleph/kernels/simd/intrinsics.h"
 
 #pragma GCC target("avx2,fma,f16c,bmi,bmi2")
 #include "aleph/kernels/norm/norm_rows-inl.h"

@@ -1,18 +1,6 @@
 // Norms with AVX-512 and its conversion to bf16.
-
-// g++ 12 takes the undefined sources of its own AVX-512 intrinsics for mistakes (GCC bug 105593).
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#include <immintrin.h>
-
-#include <algorithm>
-#include <cmath>
-#include <cstring>
-#include <type_traits>
-
 #include "aleph/kernels/norm/norm_rows.h"
-#include "aleph/kernels/simd/prefetch.h"
-#include "aleph/kernels/simd/vector.h"
+#include "aleph/kernels/simd/intrinsics.h"
 
 #pragma GCC target("avx2,fma,f16c,bmi,bmi2,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")
 #include "aleph/kernels/norm/norm_rows-inl.h"
