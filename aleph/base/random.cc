@@ -3,11 +3,10 @@
 #include <cmath>
 #include <numbers>
 
+#include "aleph/base/philox.h"
+
 namespace aleph {
 namespace {
-
-constexpr uint32_t kMultiplier0 = 0xD2511F53, kMultiplier1 = 0xCD9E8D57;
-constexpr uint32_t kWeyl0 = 0x9E3779B9, kWeyl1 = 0xBB67AE85;
 
 uint64_t mix(uint64_t x) {  // finalizer of SplitMix64
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
@@ -27,17 +26,9 @@ RandomStream::RandomStream(const RandomKey& key) {
 }
 
 std::array<uint32_t, 4> RandomStream::words(uint64_t block) const {
-  std::array<uint32_t, 4> c = {static_cast<uint32_t>(block), static_cast<uint32_t>(block >> 32),
-                               static_cast<uint32_t>(high_), static_cast<uint32_t>(high_ >> 32)};
-  std::array<uint32_t, 2> k = key_;
-  for (int round = 0; round < 10; ++round) {
-    const uint64_t p0 = static_cast<uint64_t>(kMultiplier0) * c[0];
-    const uint64_t p1 = static_cast<uint64_t>(kMultiplier1) * c[2];
-    c = {static_cast<uint32_t>(p1 >> 32) ^ c[1] ^ k[0], static_cast<uint32_t>(p1),
-         static_cast<uint32_t>(p0 >> 32) ^ c[3] ^ k[1], static_cast<uint32_t>(p0)};
-    k = {k[0] + kWeyl0, k[1] + kWeyl1};
-  }
-  return c;
+  uint32_t words[4][1];
+  philox(key_, high_, {block}, words);
+  return {words[0][0], words[1][0], words[2][0], words[3][0]};
 }
 
 float RandomStream::uniform(uint64_t position) const { return to_unit(word(position)); }

@@ -1,6 +1,5 @@
-// Counter-based random numbers (Philox 4x32-10, Salmon et al., "Parallel random numbers: as easy as 1, 2, 3",
-// SC'11): a draw depends only on its key and position, so results do not change with ranks, threads, tiers or
-// recomputation.
+// Counter-based random numbers (aleph/base/philox.h): a draw depends only on its key and position, so results
+// do not change with ranks, threads, tiers or recomputation.
 #pragma once
 
 #include <array>
@@ -34,7 +33,7 @@ class RandomStream {
   /// Uniform integer in [0, n), n > 0, from 64 bits at `position` (bias below 2^-32 for n < 2^32).
   uint64_t below(uint64_t n, uint64_t position) const;
 
-  /// The Philox key and the upper half of its counter, for loops that draw many words at once.
+  /// The Philox key and the upper half of its counter, for loops that call philox themselves.
   std::array<uint32_t, 2> key() const { return key_; }
   uint64_t high() const { return high_; }
 

@@ -8,13 +8,15 @@
 #include <set>
 #include <vector>
 
+#include "aleph/base/philox.h"
+
 namespace aleph {
 namespace {
 
 using Words = std::array<uint32_t, 4>;
 
 // Philox 4x32-10 straight from the paper's definition, checked below against its authors' known answers.
-Words philox(Words counter, std::array<uint32_t, 2> key) {
+Words reference_philox(Words counter, std::array<uint32_t, 2> key) {
   for (int round = 0; round < 10; ++round) {
     const uint64_t left = uint64_t{0xD2511F53} * counter[0], right = uint64_t{0xCD9E8D57} * counter[2];
     const auto high = [](uint64_t x) { return static_cast<uint32_t>(x >> 32); };
@@ -27,12 +29,27 @@ Words philox(Words counter, std::array<uint32_t, 2> key) {
 }
 
 TEST(PhiloxTest, GivesTheKnownAnswersOfRandom123) {
-  EXPECT_EQ(philox({0, 0, 0, 0}, {0, 0}), (Words{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
+  EXPECT_EQ(reference_philox({0, 0, 0, 0}, {0, 0}), (Words{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
   const uint32_t ones = 0xffffffff;
-  EXPECT_EQ(philox({ones, ones, ones, ones}, {ones, ones}),
+  EXPECT_EQ(reference_philox({ones, ones, ones, ones}, {ones, ones}),
             (Words{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
-  EXPECT_EQ(philox({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}),
+  EXPECT_EQ(reference_philox({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}),
             (Words{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
+}
+
+TEST(PhiloxTest, DrawsManyBlocksAtOnce) {
+  constexpr size_t kBlocks = 37;
+  const std::array<uint32_t, 2> key = {0xa4093822, 0x299f31d0};
+  const uint64_t high = 0x0370734413198a2e;
+  uint64_t blocks[kBlocks];
+  for (size_t i = 0; i < kBlocks; ++i) blocks[i] = uint64_t{0x85a308d3243f6a88} * (i + 1);
+  uint32_t words[4][kBlocks];
+  philox(key, high, blocks, words);
+  for (size_t i = 0; i < kBlocks; ++i) {
+    const Words counter = {static_cast<uint32_t>(blocks[i]), static_cast<uint32_t>(blocks[i] >> 32),
+                           static_cast<uint32_t>(high), static_cast<uint32_t>(high >> 32)};
+    EXPECT_EQ((Words{words[0][i], words[1][i], words[2][i], words[3][i]}), reference_philox(counter, key));
+  }
 }
 
 TEST(RandomStreamTest, IsPhiloxOfItsKeyAndCounter) {
@@ -41,7 +58,7 @@ TEST(RandomStreamTest, IsPhiloxOfItsKeyAndCounter) {
     const uint64_t block = i << 31 | i;
     const Words counter = {static_cast<uint32_t>(block), static_cast<uint32_t>(block >> 32),
                            static_cast<uint32_t>(stream.high()), static_cast<uint32_t>(stream.high() >> 32)};
-    EXPECT_EQ(stream.words(block), philox(counter, stream.key()));
+    EXPECT_EQ(stream.words(block), reference_philox(counter, stream.key()));
     for (uint64_t k = 0; k < 4; ++k) EXPECT_EQ(stream.word(4 * block + k), stream.words(block)[k]);
   }
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "aleph/base/philox.h"
 #include "aleph/kernels/attention/attention_block-inl.h"
 #include "aleph/kernels/attention/attention_operands-inl.h"
 
@@ -15,27 +16,6 @@ inline constexpr float kLog2E = 1.44269504f;
 inline constexpr float kLowest = -3.0e38f;  // running maximum of a row that has seen no key
 
 // ---- dropout: the draws of a tile as one bit per lane ----
-
-/// Philox 4x32-10 at one counter per lane (aleph/base/random.h); words[r][lane].
-inline void philox(const Problem& p, const uint64_t (&blocks)[kLanes], uint32_t (&words)[4][kLanes]) {
-  for (int64_t l = 0; l < kLanes; ++l) {
-    words[0][l] = static_cast<uint32_t>(blocks[l]);
-    words[1][l] = static_cast<uint32_t>(blocks[l] >> 32);
-    words[2][l] = static_cast<uint32_t>(p.random_step);
-    words[3][l] = static_cast<uint32_t>(p.random_step >> 32);
-  }
-  uint32_t k0 = p.random_key[0], k1 = p.random_key[1];
-  for (int round = 0; round < 10; ++round, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) {
-    for (int64_t l = 0; l < kLanes; ++l) {
-      const uint64_t p0 = uint64_t{0xD2511F53u} * words[0][l];
-      const uint64_t p1 = uint64_t{0xCD9E8D57u} * words[2][l];
-      words[0][l] = static_cast<uint32_t>(p1 >> 32) ^ words[1][l] ^ k0;
-      words[1][l] = static_cast<uint32_t>(p1);
-      words[2][l] = static_cast<uint32_t>(p0 >> 32) ^ words[3][l] ^ k1;
-      words[3][l] = static_cast<uint32_t>(p0);
-    }
-  }
-}
 
 /// keep[j], bit l: lane l keeps key `key` + j. A lane's positions begin anywhere within a block of four
 /// words, so bits of four neighbouring rows are shifted together.
@@ -50,7 +30,7 @@ inline void draw(const Block& block, int64_t batch, int64_t key, int64_t key_cou
   uint64_t drawn[kKeyTile + 8];
   for (int64_t row = 0; row < key_count + 3; row += 4) {
     uint32_t words[4][kLanes];
-    philox(p, counters, words);
+    philox(p.random_key, p.random_step, counters, words);
     for (int64_t r = 0; r < 4; ++r) {
       uint64_t bits = 0;
       for (int64_t l = 0; l < kLanes; ++l) {

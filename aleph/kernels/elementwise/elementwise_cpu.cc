@@ -2,6 +2,7 @@
 #include <cstring>
 #include <limits>
 
+#include "aleph/base/philox.h"
 #include "aleph/kernels/checks.h"
 #include "aleph/kernels/elementwise/elementwise.h"
 #include "aleph/kernels/simd/simd.h"
@@ -49,35 +50,19 @@ constexpr int64_t kPiece = 4096;
 
 constexpr int64_t kDrawBlocks = 64;
 
-/// The words of kDrawBlocks blocks from `first` on, as RandomStream::words gives them: every round of Philox
-/// for all blocks before the next, so that each is one vector loop.
+/// The words of kDrawBlocks blocks from `first` on, as RandomStream::words gives them.
 [[gnu::always_inline]] inline void draw(const RandomStream& stream, uint64_t first,
                                         uint32_t (&words)[kDrawBlocks][4]) {
-  uint32_t c[4][kDrawBlocks];
-  for (int64_t i = 0; i < kDrawBlocks; ++i) {
-    const uint64_t block = first + static_cast<uint64_t>(i);
-    c[0][i] = static_cast<uint32_t>(block);
-    c[1][i] = static_cast<uint32_t>(block >> 32);
-    c[2][i] = static_cast<uint32_t>(stream.high());
-    c[3][i] = static_cast<uint32_t>(stream.high() >> 32);
-  }
-  uint32_t key0 = stream.key()[0], key1 = stream.key()[1];
-  for (int round = 0; round < 10; ++round, key0 += 0x9E3779B9u, key1 += 0xBB67AE85u) {
-#pragma omp simd
-    for (int64_t i = 0; i < kDrawBlocks; ++i) {
-      const uint64_t p0 = uint64_t{0xD2511F53u} * c[0][i], p1 = uint64_t{0xCD9E8D57u} * c[2][i];
-      c[0][i] = static_cast<uint32_t>(p1 >> 32) ^ c[1][i] ^ key0;
-      c[1][i] = static_cast<uint32_t>(p1);
-      c[2][i] = static_cast<uint32_t>(p0 >> 32) ^ c[3][i] ^ key1;
-      c[3][i] = static_cast<uint32_t>(p0);
-    }
-  }
+  uint64_t blocks[kDrawBlocks];
+  for (int64_t i = 0; i < kDrawBlocks; ++i) blocks[i] = first + static_cast<uint64_t>(i);
+  uint32_t turned[4][kDrawBlocks];
+  philox(stream.key(), stream.high(), blocks, turned);
 #pragma omp simd
   for (int64_t i = 0; i < kDrawBlocks; ++i) {
-    words[i][0] = c[0][i];
-    words[i][1] = c[1][i];
-    words[i][2] = c[2][i];
-    words[i][3] = c[3][i];
+    words[i][0] = turned[0][i];
+    words[i][1] = turned[1][i];
+    words[i][2] = turned[2][i];
+    words[i][3] = turned[3][i];
   }
 }
 

@@ -17,5 +17,6 @@
 #include <type_traits>
 
 #include "aleph/base/error.h"
+#include "aleph/base/philox.h"
 #include "aleph/kernels/simd/prefetch.h"
 #include "aleph/kernels/simd/vector.h"
