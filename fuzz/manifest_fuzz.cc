@@ -1,9 +1,11 @@
-// The manifest of a training checkpoint, and what is made of it again.
+// The manifest of a training checkpoint: what is made of it again, and where a run that it continues stands.
 #include <fmt/format.h>
 
 #include "aleph/base/error.h"
+#include "aleph/base/json.h"
 #include "aleph/checkpoint/crc32c.h"
 #include "aleph/checkpoint/manifest.h"
+#include "aleph/train/training_state.h"
 #include "fuzz/parser.h"
 
 namespace aleph::fuzz {
@@ -25,6 +27,13 @@ void parse(std::string_view text) {
   parsed();
   const std::string again = checkpoint::manifest_text(manifest);
   ALEPH_CHECK(checkpoint::manifest_text(checkpoint::parse_manifest(again, "again")) == again);
+  const train::TrainingState start = {.scaler = optim::LossScaler({})};
+  train::parse_training_state(manifest.state, manifest.step, start, "manifest.json");
+  const train::Fingerprint run = {.fixed = R"({"dtype": "f32", "seed": 7})",
+                                  .other = R"({"lr": 0.001})"};  // that of corpus/manifest/two-ranks
+  Console console(Console::Options{.quiet = true});
+  train::check_fingerprint(run, json_object(manifest.state, "run", "manifest.json"), "manifest.json",
+                           console);
 }
 
 }  // namespace

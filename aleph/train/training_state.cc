@@ -134,19 +134,27 @@ void save_checkpoint(const std::filesystem::path& output, zero::Engine& engine, 
        {"run", {{"fixed", Json::parse(fingerprint.fixed)}, {"other", Json::parse(fingerprint.other)}}}});
 }
 
+TrainingState parse_training_state(const Json& saved, int64_t step, const TrainingState& start,
+                                   const std::string& object) {
+  if (const auto format = json_get<int64_t>(saved, "format", object); format != kFormat)
+    throw Error(object, fmt::format("format {}", format), fmt::format("format {}", kFormat));
+  TrainingState state = start;
+  state.step = json_get<int64_t>(saved, "step", object);
+  state.updates = json_get<int64_t>(saved, "updates", object);
+  if (state.step != step || state.updates < 0 || state.updates > step)
+    throw Error(object, fmt::format("step {} after {} updates", state.step, state.updates),
+                fmt::format("step {} and no more updates than that", step));
+  state.loss = json_get<double>(saved, "loss", object);
+  state.scaler.load_state(json_object(saved, "loss_scaler", object), object.c_str());
+  return state;
+}
+
 void load_checkpoint(const std::filesystem::path& directory, zero::Engine& engine, TrainingState& state,
                      const Fingerprint& fingerprint, Console& console, io::SystemCalls* calls) {
   const checkpoint::CheckpointReader reader(directory, calls);
   const std::string object = directory.string();
-  const Json& saved = reader.state();
-  if (const auto format = json_get<int64_t>(saved, "format", object); format != kFormat)
-    throw Error(object, fmt::format("format {}", format), fmt::format("format {}", kFormat));
-  const auto step = json_get<int64_t>(saved, "step", object);
-  const auto updates = json_get<int64_t>(saved, "updates", object);
-  if (step != reader.step() || updates < 0 || updates > step)
-    throw Error(object, fmt::format("step {} after {} updates", step, updates),
-                fmt::format("step {} and no more updates than that", reader.step()));
-  check_fingerprint(fingerprint, json_object(saved, "run", object), object, console);
+  const TrainingState saved = parse_training_state(reader.state(), reader.step(), state, object);
+  check_fingerprint(fingerprint, json_object(reader.state(), "run", object), object, console);
   check_states(reader, engine, object);
   const std::vector<checkpoint::StatePiece> pieces = checkpoint_pieces(engine);
   engine.load_state([&](size_t index, int64_t offset, std::span<float> data) {
@@ -155,10 +163,7 @@ void load_checkpoint(const std::filesystem::path& directory, zero::Engine& engin
     reader.read(pieces[index].name, element * static_cast<int64_t>(sizeof(float)),
                 std::as_writable_bytes(data));
   });
-  state.step = step;
-  state.updates = updates;
-  state.loss = json_get<double>(saved, "loss", object);
-  state.scaler.load_state(json_object(saved, "loss_scaler", object), object.c_str());
+  state = saved;
 }
 
 namespace {

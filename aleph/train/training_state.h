@@ -40,6 +40,11 @@ void check_fingerprint(const Fingerprint& now, const nlohmann::json& saved, cons
 void save_checkpoint(const std::filesystem::path& output, zero::Engine& engine, const TrainingState& state,
                      const Fingerprint& fingerprint, io::SystemCalls* calls = nullptr);
 
+/// `start` as the JSON that save_checkpoint has left in the manifest of a checkpoint of `step` continues it.
+/// Throws Error naming `object` where it is not of that step, or could not have been saved.
+TrainingState parse_training_state(const nlohmann::json& saved, int64_t step, const TrainingState& start,
+                                   const std::string& object);
+
 /// Restores engine and state. Everything that is read is checked. Throws Error where the checkpoint is
 /// damaged or belongs to another run.
 void load_checkpoint(const std::filesystem::path& directory, zero::Engine& engine, TrainingState& state,
