@@ -26,19 +26,29 @@ void on_signal(int /*signal*/) {
   errno = error;
 }
 
-}  // namespace
-
-InterruptGuard::InterruptGuard() {
+void begin_to_guard() {
   ALEPH_CHECK(!guarded.exchange(true), "two InterruptGuards at once");
   signals_seen = 0;
-  struct sigaction action = {};
+}
+
+/// Returns the handler it replaces.
+struct sigaction handle(int signal) {
+  struct sigaction action = {}, old = {};
   action.sa_handler = on_signal;
   action.sa_flags = SA_RESTART;  // reads and writes in flight go on: the loop decides when to stop
   ::sigemptyset(&action.sa_mask);
-  ::sigaction(SIGINT, &action, &old_int_);
-  ::sigaction(SIGTERM, &action, &old_term_);
-  ::sigaction(SIGHUP, nullptr, &old_hangup_);
-  if (old_hangup_.sa_handler != SIG_IGN) ::sigaction(SIGHUP, &action, nullptr);
+  ::sigaction(signal, nullptr, &old);
+  if (signal != SIGHUP || old.sa_handler != SIG_IGN) ::sigaction(signal, &action, nullptr);
+  return old;
+}
+
+}  // namespace
+
+InterruptGuard::InterruptGuard() {
+  begin_to_guard();
+  old_int_ = handle(SIGINT);
+  old_term_ = handle(SIGTERM);
+  old_hangup_ = handle(SIGHUP);
 }
 
 InterruptGuard::~InterruptGuard() {
@@ -47,6 +57,11 @@ InterruptGuard::~InterruptGuard() {
   ::sigaction(SIGHUP, &old_hangup_, nullptr);
   signals_seen = 0;
   guarded = false;
+}
+
+void guard_until_exit() {
+  begin_to_guard();
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) handle(signal);
 }
 
 bool interrupted() { return signals_seen.load(std::memory_order_relaxed) > 0; }

@@ -30,6 +30,10 @@ class InterruptGuard {
   struct sigaction old_hangup_ = {};
 };
 
+/// An InterruptGuard for the rest of the process: a signal that comes in when its work is done does not
+/// change how it ends.
+void guard_until_exit();
+
 /// Whether a signal has come in under the current InterruptGuard; false when there is none. Any thread may
 /// ask.
 bool interrupted();

@@ -20,6 +20,12 @@ void raise_and_exit_normally(int first, int second) {
   std::exit(0);
 }
 
+void raise_until_exit(int first, int status) {
+  guard_until_exit();
+  std::raise(first);
+  if (interrupted()) std::exit(status);
+}
+
 class InterruptTest : public testing::TestWithParam<int> {
  protected:
   // Who started the tests may have them ignore a hang-up.
@@ -46,6 +52,11 @@ TEST_P(InterruptTest, SecondSignalEndsTheProcessAtOnce) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");  // other tests leave threads behind
   for (const int first : {SIGINT, SIGTERM, SIGHUP})
     EXPECT_EXIT(raise_and_exit_normally(first, GetParam()), testing::ExitedWithCode(130), "");
+}
+
+TEST_P(InterruptTest, OneSignalDoesNotChangeHowAGuardedProcessEnds) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(raise_until_exit(GetParam(), 7), testing::ExitedWithCode(7), "stopping where nothing is lost");
 }
 
 TEST_P(InterruptTest, DestructionRestoresTheHandlerAndForgetsTheSignal) {
