@@ -7,6 +7,7 @@
 
 #include <filesystem>
 
+#include "aleph/base/interrupt.h"
 #include "aleph/base/log.h"
 #include "aleph/io/file.h"
 #include "aleph/text/tokenizer.h"
@@ -47,6 +48,7 @@ train::Outcome train(const fs::path& tokenizer, const fs::path& text, const fs::
   config.placement.nvme_paths = {directory};
   config.log.steps = 5;
   train::validate(config);
+  const InterruptGuard guard;  // Ctrl-C: saves a checkpoint and stops
   Console console = Console::detect(/*quiet=*/false);
   return train::train(config, console);
 }

@@ -1,6 +1,7 @@
 // aleph train: prints the configuration, or trains.
 #include <cstdio>
 
+#include "aleph/base/interrupt.h"
 #include "aleph/cli/commands.h"
 #include "aleph/train/trainer.h"
 
@@ -13,6 +14,7 @@ int train_command(const train::TrainConfig& config, Console& console) {
   }
   train::validate(config);
   for (const std::string& note : config.notes) console.line("note: " + note);
+  guard_until_exit();
   return train::train(config, console) == train::Outcome::kFinished ? kDone : kInterrupted;
 }
 

@@ -398,7 +398,6 @@ void Trainer::report_profile() {
 }  // namespace
 
 Outcome train(const TrainConfig& config, Console& console, const Disk& disk) {
-  const InterruptGuard guard;
   const OutputDir output(config.save.output_dir, disk.calls);
   output.create();
   const io::DirectoryLock lock(output.path());

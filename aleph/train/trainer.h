@@ -16,7 +16,8 @@ enum class Outcome : uint8_t {
   kInterrupted,
 };
 
-/// Trains. `config` has passed validate(). Throws Error for the world's faults; checkpoints that were
+/// Trains. `config` has passed validate(). A signal that comes under the caller's InterruptGuard ends the run
+/// after the step under way. Throws Error for the world's faults; checkpoints that were
 /// complete before stay complete then.
 Outcome train(const TrainConfig& config, Console& console, const Disk& disk = {});
 
