@@ -25,6 +25,8 @@ T* row_of(std::byte* data, int64_t row, int64_t n) {
   return reinterpret_cast<T*>(data) + row * n;
 }
 
+/// Each pass asks for its place in the next row, line by line: a whole row at once would have to wait for the
+/// lines under way.
 /// wide [n]: where the row stands in fp32 after its first pass, unless it is stored so.
 template <typename V, typename T, Norm kNorm>
 void forward_row(const Forward& job, int64_t row, float* wide) {
@@ -33,9 +35,8 @@ void forward_row(const Forward& job, int64_t row, float* wide) {
   T* y = row_of<T>(job.y, row, n);
   const float *weight = job.weight, *bias = job.bias, *in = wide;
   if constexpr (std::is_same_v<T, float>) in = x;
-  simd::prefetch(x + n, n);
-  simd::prefetch<1>(y + n, n);
   const auto first_load = [=]<typename W>(W, int64_t j) {
+    simd::prefetch(x + n + j, 1);
     const auto number = W::load(x + j);
     if constexpr (!std::is_same_v<T, float>) W::store(wide + j, number);
     return number;
@@ -58,6 +59,7 @@ void forward_row(const Forward& job, int64_t row, float* wide) {
   const float rstd = 1.0f / std::sqrt(square / static_cast<float>(n) + job.epsilon);
   job.rstd[row] = rstd;
   const auto normal = [=]<typename W>(W, int64_t j) {
+    simd::prefetch<1>(y + n + j, 1);
     return W::mul(W::sub(W::load(in + j), W::set1(mean)), W::set1(rstd));
   };
   if (bias == nullptr)
@@ -81,6 +83,8 @@ RowSums add_row(const T* x, const T* dy, const float* weight, float mean, float 
   constexpr int kChains = 2;
   typename V::Reg g[kChains] = {V::set1(0), V::set1(0)}, g_normal[kChains] = {V::set1(0), V::set1(0)};
   const auto add = [=]<typename W>(W, int64_t j, typename W::Reg& sum, typename W::Reg& product) {
+    simd::prefetch(x + n + j, 1);
+    simd::prefetch(dy + n + j, 1);
     const auto upstream = W::load(dy + j), at = W::mul(upstream, W::load(weight + j));
     const auto normal = W::mul(W::sub(W::load(x + j), W::set1(mean)), W::set1(rstd));
     W::store(dweight + j, W::fma(upstream, normal, W::load(dweight + j)));
@@ -105,8 +109,6 @@ void backward_row(const Backward& job, int64_t row, float* dweight, float* dbias
   const auto *x = row_of<T>(job.x, row, n), *dy = row_of<T>(job.dy, row, n);
   const float* weight = job.weight;
   const float mean = kNorm == Norm::kLayer ? job.mean[row] : 0.0f, rstd = job.rstd[row];
-  simd::prefetch(x + n, n);
-  simd::prefetch(dy + n, n);
   const RowSums sums = add_row<V, kBias>(x, dy, weight, mean, rstd, n, dweight, dbias);
   const float mean_g = kNorm == Norm::kLayer ? sums.g / static_cast<float>(n) : 0.0f;
   const float mean_g_normal = sums.g_normal / static_cast<float>(n);
