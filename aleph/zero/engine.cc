@@ -109,10 +109,11 @@ struct EngineState {
     return !options.placement.recompute || block(i).backward_pin() == PinMode::kGradient;
   }
   std::vector<int> units_of(size_t i) const { return units.units_of(block_parameters[i]); }
-  std::vector<ShardedParameterStore::Use> training_schedule();
+  std::vector<ShardedParameterStore::Use> training_schedule(bool another_follows);
   std::vector<ShardedParameterStore::Use> evaluation_schedule() const;
   std::vector<int> forward_order() const;
   void begin_announced_update();
+  void before_values_change();
 
   EngineContext context;
   nn::Model& model;
@@ -127,13 +128,16 @@ struct EngineState {
   std::optional<UpdateOptions> next_update;  // begins in the next backward pass
 };
 
-std::vector<ShardedParameterStore::Use> EngineState::training_schedule() {
+/// Up to the first pins of the next micro-batch, where one follows with the same values.
+std::vector<ShardedParameterStore::Use> EngineState::training_schedule(bool another_follows) {
   std::vector<ShardedParameterStore::Use> uses = evaluation_schedule();
   uses.back().gradients = uses.back().values;
   for (size_t i = num_blocks() - 1; i-- > 0;) {
     const bool gradient_only = block(i).backward_pin() == PinMode::kGradient;
     uses.push_back({.values = gradient_only ? std::vector<int>() : units_of(i), .gradients = units_of(i)});
   }
+  const size_t ahead = another_follows ? static_cast<size_t>(options.placement.prefetch) : 0;
+  for (size_t i = 0; i < std::min(ahead, num_blocks()); ++i) uses.push_back({.values = units_of(i)});
   return uses;
 }
 
@@ -165,21 +169,28 @@ void EngineState::begin_announced_update() {
   next_update.reset();
 }
 
+/// No update may come after, and nothing may be kept that was gathered for a micro-batch to come.
+void EngineState::before_values_change() {
+  optimizer.finish();
+  parameters.end();
+}
+
 namespace {
 
 /// One micro-batch through the blocks and back.
 class TrainingPass {
  public:
-  TrainingPass(EngineState& state, const nn::Pass& pass)
+  TrainingPass(EngineState& state, const nn::Pass& pass, bool another_follows)
       : state_(state),
         pass_(pass),
+        another_follows_(another_follows),
         inputs_(state.num_blocks()),
         outputs_(state.num_blocks()),
         tapes_(state.num_blocks()) {}
 
   LossSum run() {
     const double update_before = state_.optimizer.seconds();
-    state_.parameters.begin(state_.training_schedule());
+    state_.parameters.begin(state_.training_schedule(another_follows_));
     enter(ComputePhase::kForward);
     for (size_t i = 0; i + 1 < state_.num_blocks(); ++i) forward(i);
     state_.optimizer.finish();
@@ -260,6 +271,7 @@ class TrainingPass {
 
   EngineState& state_;
   nn::Pass pass_;
+  bool another_follows_;  // a micro-batch with the same values
   ComputePhase phase_ = ComputePhase::kOther;
   Stopwatch watch_;                // since phase_ began
   std::vector<Variable> inputs_;   // of each block, while needed
@@ -280,7 +292,7 @@ Engine::Engine(const EngineContext& context, nn::Model& model, const optim::Upda
 Engine::~Engine() = default;
 
 void Engine::load_parameters(const ParameterSource& source) {
-  state_->optimizer.finish();
+  state_->before_values_change();
   state_->optimizer.load(source);
 }
 
@@ -308,7 +320,7 @@ LossSum Engine::backward(const MicroBatch& batch, int64_t index, int64_t global_
   pass.seed = state_->options.seed;
   pass.micro_step = static_cast<uint64_t>(global_micro_step);
   pass.loss_scale = loss_scale / static_cast<float>(state_->options.accumulation);
-  return TrainingPass(*state_, pass).run();
+  return TrainingPass(*state_, pass, index + 1 < state_->options.accumulation).run();
 }
 
 GradientNorm Engine::gradient_norm(float loss_scale) {
@@ -330,6 +342,7 @@ void Engine::end_update() {
 }
 
 void Engine::update(const UpdateOptions& options) {
+  state_->before_values_change();
   state_->gradients.settle();
   const std::vector<int> order = state_->forward_order();
   state_->optimizer.start(options, order);
@@ -393,7 +406,7 @@ void Engine::save_state(const StateSink& sink) {
   state_->optimizer.save(sink);
 }
 void Engine::load_state(const StateSource& source) {
-  state_->optimizer.finish();
+  state_->before_values_change();
   state_->optimizer.restore(source);
 }
 

@@ -296,6 +296,33 @@ TEST_P(EngineOfTiers, WhatIsLoadedIsNotOverwrittenByAnUpdateUnderWay) {
   }
 }
 
+TEST_P(EngineOfTiers, NothingGatheredForAMicroBatchToComeOutlivesItsValues) {
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    Rank rank(options(4, dtype)), fresh(options(4, dtype));
+    rank.start().backward(0, 1);
+    rank.start(9);
+    const LossSum expected = fresh.start(9).backward(0, 2);
+    EXPECT_EQ(rank.backward(1, 2).loss_sum, expected.loss_sum) << "after other parameters were loaded";
+
+    const auto saved = fresh.state();
+    const auto pieces = rank.engine().state_pieces();
+    rank.start(7).backward(2, 1);
+    rank.engine().load_state([&](size_t index, int64_t offset, std::span<float> data) {
+      std::copy_n(saved.at(pieces[index].name).begin() + offset, data.size(), data.begin());
+    });
+    EXPECT_EQ(rank.backward(3, 2).loss_sum, expected.loss_sum) << "after a state was loaded";
+
+    fresh.engine().update({.step = 1, .learning_rate = 1e-2});
+    const LossSum updated = fresh.backward(0, 2);
+    EXPECT_NE(updated.loss_sum, expected.loss_sum) << "after an update that did not wait for the rest";
+    const Values weights = fresh.weights();
+    rank.engine().load_parameters([&](const autograd::Parameter& p, const TensorView& values) {
+      std::copy(weights.at(p.name).begin(), weights.at(p.name).end(), values.data<float>());
+    });
+    EXPECT_EQ(rank.backward(0, 2).loss_sum, updated.loss_sum);
+  }
+}
+
 TEST_P(EngineOfTiers, EvaluationChangesNothingAndGivesLogitsThatMakeItsLoss) {
   RankOptions with_dropout = options();
   with_dropout.dropout = 0.3f;
@@ -378,6 +405,35 @@ TEST(EngineOptionsTest, PrefetchAndRecomputationChangeNoBit) {
         ASSERT_EQ(weights, *expected) << "prefetch " << prefetch << " recompute " << recompute;
       }
     }
+  }
+}
+
+TEST(EngineOptionsTest, TheFirstBlocksAreGatheredBeforeTheNextMicroBatchBegins) {
+  const auto read = [](int prefetch, int64_t accumulation) {
+    Rank rank(
+        {.engine = {.placement = everywhere(MemoryTier::kHost, prefetch), .accumulation = accumulation}});
+    const auto bytes = [&rank] {
+      return rank.engine().io_stats()[static_cast<size_t>(StateKind::kParameters)].read_bytes;
+    };
+    rank.start();
+    const int64_t before = bytes();
+    rank.backward(0, 1);
+    return bytes() - before;
+  };
+  EXPECT_GT(read(1, 2), read(1, 1));
+  EXPECT_EQ(read(0, 2), read(0, 1)) << "nothing is gathered ahead";
+}
+
+TEST(EngineOptionsTest, PrefetchChangesNoBitOfAccumulatedSteps) {
+  std::optional<Values> expected;
+  for (const int prefetch : {0, 1, 3, 100}) {
+    Rank rank({.engine = {.placement = everywhere(MemoryTier::kNvme, prefetch),
+                          .dtype = DType::kBF16,
+                          .accumulation = 3}});
+    rank.start();
+    for (int64_t step = 0; step < 3; ++step) rank.step(step);
+    if (!expected) expected = rank.weights();
+    ASSERT_EQ(rank.weights(), *expected) << "prefetch " << prefetch;
   }
 }
 

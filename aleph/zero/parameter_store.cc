@@ -24,9 +24,11 @@ void ShardedParameterStore::begin(std::vector<Use> schedule) {
 }
 
 void ShardedParameterStore::end() {
+  for (const Unit& unit : context_.units.units()) {
+    if (!used_soon(unit.index)) release(unit.index);
+  }
   schedule_.clear();
   next_use_ = 0;
-  for (const Unit& unit : context_.units.units()) release(unit.index);
 }
 
 void ShardedParameterStore::pin(std::span<Parameter* const> parameters, PinMode mode) {

@@ -56,7 +56,8 @@ class ShardedParameterStore final : public autograd::ParameterStore {
   /// Announces the coming pins in order. Values are gathered ahead of them and kept while a near use follows;
   /// gradients are expected one pin ahead, unless nothing is to be gathered ahead.
   void begin(std::vector<Use> schedule);
-  /// The schedule is through: everything is released.
+  /// The schedule is through: everything is released but what was gathered ahead of announced pins that have
+  /// not come. They are to come first in the next schedule; end() once more gives them up.
   void end();
 
   void pin(std::span<autograd::Parameter* const> parameters, autograd::PinMode mode) override;

@@ -36,9 +36,9 @@ TierPeak peak_of(const MemoryLedger& ledger) {
   return peak;
 }
 
-/// The second micro-batch of a step needs most; those after it are like it.
+/// A micro-batch between two others needs most, and all such are alike.
 int64_t planned_accumulation(const PlanRequest& request) {
-  return std::min<int64_t>(2, request.options.accumulation);
+  return std::min<int64_t>(3, request.options.accumulation);
 }
 
 void run_step(Engine& engine, const PlanRequest& request) {

@@ -365,7 +365,7 @@ class PlannerTest : public testing::Test {
   PlanRequest request(DType dtype = DType::kF32) {
     return {.model = model_,
             .rule = *rule_,
-            .options = {.dtype = dtype, .accumulation = 2},
+            .options = {.dtype = dtype, .accumulation = 5},
             .rows = 2,
             .seq = 13,
             .nvme = true};
@@ -377,16 +377,18 @@ class PlannerTest : public testing::Test {
 TEST_F(PlannerTest, DryRunsPredictTheRealPeaks) {
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
     for (const MemoryTier tier : {MemoryTier::kDevice, MemoryTier::kHost, MemoryTier::kNvme}) {
-      for (const bool recompute : {false, true}) {
-        const Placement placement{.parameters = tier,
-                                  .optimizer = tier,
-                                  .activations = tier,
-                                  .prefetch = 1,
-                                  .recompute = recompute};
-        const Plan plan = dry_run(request(dtype), placement);
-        const RunResult real = run({.placement = placement, .dtype = dtype, .accumulation = 2});
-        EXPECT_EQ(real.device_peak, plan.device.total) << memory_tier_name(tier);
-        EXPECT_EQ(real.host_peak, plan.host.total) << memory_tier_name(tier);
+      for (const int prefetch : {1, 100}) {
+        for (const bool recompute : {false, true}) {
+          const Placement placement{.parameters = tier,
+                                    .optimizer = tier,
+                                    .activations = tier,
+                                    .prefetch = prefetch,
+                                    .recompute = recompute};
+          const Plan plan = dry_run(request(dtype), placement);
+          const RunResult real = run({.placement = placement, .dtype = dtype, .accumulation = 5});
+          EXPECT_EQ(real.device_peak, plan.device.total) << memory_tier_name(tier) << " " << prefetch;
+          EXPECT_EQ(real.host_peak, plan.host.total) << memory_tier_name(tier) << " " << prefetch;
+        }
       }
     }
   }
