@@ -13,6 +13,7 @@ GPT2 = {"model_type": "gpt2", "vocab_size": 50257, "n_positions": 1024, "n_embd"
 GFLOP_A_TOKEN = 6 * (12 * (12 * 768 ** 2 + 2 * 256 * 768) + 50257 * 768) / 1e9
 TORCH = {"bf16": ["--mode", "autocast", "--compile"], "fp32": ["--mode", "fp32", "--compile"]}
 PLACEMENTS = ["recompute", "nvme"]
+CASES = [*TORCH, "update", *PLACEMENTS]
 
 
 def arguments():
@@ -20,7 +21,7 @@ def arguments():
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--cases", nargs="+", choices=[*TORCH, *PLACEMENTS], default=[*TORCH, *PLACEMENTS])
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES)
     parser.add_argument("--json")
     return parser.parse_args()
 
@@ -73,19 +74,19 @@ def print_share(ours, ceiling):
     print(f"{'  of matrix products':<26}{rate:>9.0f} GFLOP/s{100 * rate / ceiling:>13.0f} %", flush=True)
 
 
-def torch(dtype, options):
-    lines = run([sys.executable, "bench/train_torch.py", "--steps", str(options.steps), "--threads",
-                 str(options.threads)] + TORCH[dtype])
+def torch(flags, options):
+    lines = run([sys.executable, "bench/train_torch.py", "--threads", str(options.threads)] + flags)
     return json.loads(lines.strip().splitlines()[-1])
 
 
-def update_seconds(options, folder):
-    """Of the fused update of 124 million parameters in fp32: best and median."""
+def update(options, folder):
+    """The fused update of 124 million parameters in fp32: its time, and its rate against a triad's in turn with it."""
     path = os.path.join(folder, "update.json")
     run(["build/release/bin/kernels_bench", "--threads", str(options.threads), "--filter", "adam_update fp32 124M",
-         "--json", path])
+         "--seconds", "1", "--json", path])
     with open(path) as file:
-        return json.load(file)["results"][0]["median_seconds"]
+        result = json.load(file)["results"][0]
+    return {"update_seconds": result["median_seconds"], "update_triad_percent": result["gb_per_s_percent"]}
 
 
 def placement(name, options, folder):
@@ -109,14 +110,32 @@ def against_torch(cases, options, folder, results):
         head("aleph", "torch")
     for dtype in cases:
         for pair in range(options.pairs):
-            ours, theirs = aleph(dtype, options, folder), torch(dtype, options)
+            ours = aleph(dtype, options, folder)
+            theirs = torch(["--steps", str(options.steps)] + TORCH[dtype], options)
             results["torch"].append({"case": dtype, "aleph": ours, "torch": theirs})
             print_pair(f"{dtype} {pair + 1}", ours, theirs)
             print_share(ours, results["ceilings"][f"{dtype}_gflops_ceiling"])
-            if dtype == "fp32":
-                update, other = update_seconds(options, folder), theirs["update_seconds_median"]
-                results["update"].append({"aleph": update, "torch": other})
-                print(f"{'  update of 124M, ms':<26}{1e3 * update:>16.1f}{1e3 * other:>16.1f}{other / update:>16.2f}")
+
+
+def print_updates(name, ours, theirs):
+    cells = [f"{1e3 * side['update_seconds']:.1f} / {side['update_triad_percent']:.0f} %" for side in (ours, theirs)]
+    ratios = (theirs["update_seconds"] / ours["update_seconds"],
+              ours["update_triad_percent"] / theirs["update_triad_percent"])
+    cells.append(" / ".join(f"{ratio:.2f}" for ratio in ratios))
+    print(f"{name:<26}" + "".join(f"{cell:>16}" for cell in cells), flush=True)
+
+
+def updates(options, folder, results):
+    """The pages that a process gets may be twice as fast as those of the next one: beside the times stand the rates
+    against a triad of the same process, and the median of several."""
+    print(f"\n{'update, ms / of a triad':<26}{'aleph':>16}{'torch':>16}{'ratio':>16}", flush=True)
+    for pair in range(2 * options.pairs):
+        sides = {"aleph": update(options, folder), "torch": torch(["--steps", "10", "--update"], options)}
+        results["update"].append(sides)
+        print_updates(f"update {pair + 1}", *sides.values())
+    print_updates("  median", *({key: statistics.median(pair[side][key] for pair in results["update"])
+                                 for key in ("update_seconds", "update_triad_percent")}
+                                for side in ("aleph", "torch")))
 
 
 def against_memory(cases, options, folder, results):
@@ -139,6 +158,8 @@ def main():
         for name, value in results["ceilings"].items():
             print(f"{name:<24}{value:>8.1f}")
         against_torch([case for case in options.cases if case in TORCH], options, folder, results)
+        if "update" in options.cases:
+            updates(options, folder, results)
         against_memory([case for case in options.cases if case in PLACEMENTS], options, folder, results)
     if options.json:
         with open(options.json, "w") as file:
