@@ -169,7 +169,7 @@ void EngineState::begin_announced_update() {
   next_update.reset();
 }
 
-/// No update may come after, and nothing may be kept that was gathered for a micro-batch to come.
+/// Ends an update under way, and gives up what was gathered for a micro-batch to come.
 void EngineState::before_values_change() {
   optimizer.finish();
   parameters.end();
@@ -342,8 +342,8 @@ void Engine::end_update() {
 }
 
 void Engine::update(const UpdateOptions& options) {
-  state_->before_values_change();
   state_->gradients.settle();
+  state_->parameters.end();
   const std::vector<int> order = state_->forward_order();
   state_->optimizer.start(options, order);
   for (const int unit : order) state_->optimizer.release(unit);

@@ -98,7 +98,8 @@ class Engine {
   static ParameterSource random_initializer(DeviceContext& device, uint64_t seed);
 
   /// Forward and backward of micro-batch `index` of the step (from 0). The gradients of loss_scale /
-  /// accumulation * mean loss are added to their home. `global_micro_step` keys dropout.
+  /// accumulation * mean loss are added to their home. `global_micro_step` keys dropout. But for the last one
+  /// of a step, what was gathered ahead for the next micro-batch stays in memory.
   LossSum backward(const MicroBatch& batch, int64_t index, int64_t global_micro_step, float loss_scale);
   /// Norm over what backward accumulated in this step, in units of the scaled loss divided by `loss_scale`.
   GradientNorm gradient_norm(float loss_scale);

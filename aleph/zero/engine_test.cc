@@ -319,8 +319,14 @@ TEST_P(EngineOfTiers, NothingGatheredForAMicroBatchToComeOutlivesItsValues) {
     rank.engine().load_parameters([&](const autograd::Parameter& p, const TensorView& values) {
       std::copy(weights.at(p.name).begin(), weights.at(p.name).end(), values.data<float>());
     });
-    EXPECT_EQ(rank.backward(0, 2).loss_sum, updated.loss_sum);
+    EXPECT_EQ(rank.backward(0, 2).loss_sum, updated.loss_sum) << "after its parameters were loaded";
   }
+}
+
+TEST_P(EngineOfTiers, ASecondUpdateOfAStepIsABug) {
+  Rank rank(options());
+  rank.start().step(0);
+  EXPECT_THROW(rank.engine().update({.step = 1, .learning_rate = 1e-2}), InternalError);
 }
 
 TEST_P(EngineOfTiers, EvaluationChangesNothingAndGivesLogitsThatMakeItsLoss) {
@@ -482,14 +488,16 @@ struct WorldResult {
   std::map<std::string, std::vector<float>> state;
 };
 
-WorldResult train_world(int ranks, int64_t accumulation, MemoryTier tier, DType dtype = DType::kF32) {
+WorldResult train_world(int ranks, int64_t accumulation, MemoryTier tier, DType dtype = DType::kF32,
+                        int prefetch = 1) {
   ThreadGroup group(ranks);
   std::mutex mutex;
   WorldResult result;
   group.run([&](comm::Communicator& communicator) {
-    Rank rank({.engine = {.placement = everywhere(tier), .dtype = dtype, .accumulation = accumulation},
-               .tied = false,
-               .communicator = &communicator});
+    Rank rank(
+        {.engine = {.placement = everywhere(tier, prefetch), .dtype = dtype, .accumulation = accumulation},
+         .tied = false,
+         .communicator = &communicator});
     rank.start();
     for (int64_t step = 0; step < 3; ++step) {
       for (int64_t i = 0; i < accumulation; ++i) {
@@ -531,6 +539,17 @@ TEST(EngineWorldTest, RanksComputeWhatOneRankAccumulates) {
       EXPECT_NEAR(together.norm, alone.norm, 1e-6 * alone.norm);
       EXPECT_EQ(together.weights, alone.weights);
       EXPECT_EQ(together.state, alone.state) << "the parts of all ranks are the whole";
+    }
+  }
+}
+
+TEST(EngineWorldTest, GatheringAheadOfMicroBatchesChangesNoBitOfAnyRank) {
+  const WorldResult plain = train_world(2, 3, MemoryTier::kDevice, DType::kBF16, /*prefetch=*/0);
+  for (const MemoryTier tier : kTiers) {
+    for (const int prefetch : {1, 2, 100}) {
+      const WorldResult ahead = train_world(2, 3, tier, DType::kBF16, prefetch);
+      EXPECT_EQ(ahead.gradients, plain.gradients) << memory_tier_name(tier) << " " << prefetch;
+      EXPECT_EQ(ahead.state, plain.state) << memory_tier_name(tier) << " " << prefetch;
     }
   }
 }

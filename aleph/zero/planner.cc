@@ -36,7 +36,7 @@ TierPeak peak_of(const MemoryLedger& ledger) {
   return peak;
 }
 
-/// A micro-batch between two others needs most, and all such are alike.
+/// The first, one between two others, and the last: all others are like the one between.
 int64_t planned_accumulation(const PlanRequest& request) {
   return std::min<int64_t>(3, request.options.accumulation);
 }

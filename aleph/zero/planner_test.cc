@@ -18,7 +18,7 @@ using testing::token_ids;
 
 class PlannerOfWorlds : public ::testing::Test {
  protected:
-  PlanRequest request(DType dtype = DType::kF32, int64_t accumulation = 2) {
+  PlanRequest request(DType dtype = DType::kF32, int64_t accumulation = 4) {
     return {.model = model_,
             .rule = *rule_,
             .options = {.dtype = dtype, .accumulation = accumulation},
