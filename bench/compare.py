@@ -126,8 +126,8 @@ def print_updates(name, ours, theirs):
 
 
 def updates(options, folder, results):
-    """The pages that a process gets may be twice as fast as those of the next one: beside the times stand the rates
-    against a triad of the same process, and the median of several."""
+    """Memory may be twice as fast for one process as for the next one: beside the times stand the rates against a triad
+    in turn in the same process, each side's own, and the median of several."""
     print(f"\n{'update, ms / of a triad':<26}{'aleph':>16}{'torch':>16}{'ratio':>16}", flush=True)
     for pair in range(2 * options.pairs):
         sides = {"aleph": update(options, folder), "torch": torch(["--steps", "10", "--update"], options)}

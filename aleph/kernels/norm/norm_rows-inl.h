@@ -25,9 +25,9 @@ T* row_of(std::byte* data, int64_t row, int64_t n) {
   return reinterpret_cast<T*>(data) + row * n;
 }
 
-/// Each pass asks for its place in the next row, line by line: a whole row at once would have to wait for the
-/// lines under way.
-/// wide [n]: where the row stands in fp32 after its first pass, unless it is stored so.
+/// The first pass asks for what it reads of the next row, the last for what it will write there, line by
+/// line: a whole row at once would have to wait for the lines under way. wide [n]: where the row stands in
+/// fp32 after its first pass, unless it is stored so.
 template <typename V, typename T, Norm kNorm>
 void forward_row(const Forward& job, int64_t row, float* wide) {
   const int64_t n = job.n;
